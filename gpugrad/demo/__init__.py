@@ -1,0 +1,1 @@
+"""``gpugrad demo``: a classifier of handwritten digits, trained on gg.gradients."""
