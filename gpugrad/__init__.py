@@ -1,0 +1,1 @@
+"""gpugrad: tf.gradients on NumPy and CUDA, without TensorFlow."""

@@ -1,0 +1,1 @@
+"""Executors of a Program; none of them knows the user's graph."""

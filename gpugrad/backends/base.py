@@ -1,0 +1,72 @@
+"""What a backend is: it turns a Program into something that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpugrad.dtypes import DType
+from gpugrad.kir.program import Program
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+class StepError(Exception):
+    """A step failed; ``origin`` is the graph node that it came from, if known."""
+
+    def __init__(self, origin: Any, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.origin = origin
+        self.cause = cause
+
+
+class Executable(Protocol):
+    """A Program made ready for one device. Its buffers are its own: one run at a time.
+
+    ``source`` is the generated text (Python or CUDA), for explain().
+    """
+
+    source: str
+
+    def run(
+        self, inputs: Sequence[Array], variables: list[Array | None], step: int
+    ) -> list[Array]:
+        """Run once: the outputs, as arrays that nothing else holds.
+
+        ``inputs`` are C-contiguous arrays of the device, with the dtypes and shapes
+        that the Program was compiled for; they are not written. ``variables`` is
+        the store: read by slot at the start; after the last step has succeeded the
+        commits write into it, in place where shape and dtype stay the same.
+        Raises StepError; the store is then as it was.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A kind of device. ``xp`` is its array namespace."""
+
+    name: str
+    xp: Any
+
+    @property
+    def device_name(self) -> str:
+        """The device's name for people, such as "NVIDIA H200"."""
+        ...
+
+    def load(self, program: Program) -> Executable:
+        """Generate, compile and bind everything that a run needs."""
+        ...
+
+    def to_device(self, value: Any, dtype: DType) -> Array:
+        """A C-contiguous array of the device; no copy if it is one already."""
+        ...
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """The values as a NumPy array; waits for the device."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work."""
+        ...

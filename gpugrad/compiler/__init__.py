@@ -1,0 +1,1 @@
+"""Graph to Program to better Program. Knows no device."""

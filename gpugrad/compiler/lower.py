@@ -1,0 +1,237 @@
+"""Operations to steps: calls each op's ``lower`` with concrete shapes.
+
+Shape arithmetic disappears here: views cost nothing, and small integer results of
+constants are computed on the spot (fold.py). Where a shape depends on data, the
+stage ends: the runtime runs what there is and lowers the rest with the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpugrad import dtypes
+from gpugrad.compiler import fold
+from gpugrad.compiler.schedule import Item, Schedule
+from gpugrad.dtypes import DType
+from gpugrad.errors import FailedPreconditionError, InvalidArgumentError, describe
+from gpugrad.graph.tensor import Operation
+from gpugrad.kir.builder import Builder, Handle, NeedsValue, Site, Uninitialized
+from gpugrad.kir.program import Commit, Group, Program, Store
+from gpugrad.kir.scalar import Load
+from gpugrad.kir.space import Shape, View
+
+Handles = Callable[[Operation], Handle]
+
+
+class Bound(NamedTuple):
+    """A value that exists when a stage starts. ``value`` if shapes depend on it."""
+
+    dtype: DType
+    shape: Shape
+    value: np.ndarray | None = None
+
+
+class NeedsInput(Exception):
+    """A shape depends on the value of a stage's input: lower again with the value."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A Program for the items from ``start`` up to ``stop``.
+
+    ``takes``: value numbers of the Program's inputs; ``gives``: of its outputs.
+    ``host``: the item at which the stage stopped, if it runs on the host; the next
+    stage starts after it, or at ``stop`` if a shape was the reason.
+    """
+
+    program: Program
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+    start: int
+    stop: int
+    host: Item | None
+
+
+def lower_stage(
+    schedule: Schedule, start: int, bound: dict[int, Bound], handles: Handles
+) -> Stage:
+    """Lower from item ``start`` until the end or until a value has to be known."""
+    builder = Builder()
+    env: dict[int, Any] = {}
+    inputs = {}
+    for number, value in bound.items():
+        if value.value is not None:
+            env[number] = builder.literal(value.value, value.dtype)
+        else:
+            env[number] = view = builder.new(value.dtype, value.shape, "input")
+            inputs[view.buffer.id] = number
+    items = schedule.items
+    stop, host = len(items), None
+    for index in range(start, stop):
+        item = items[index]
+        if item.op.spec.lower is None:
+            if item.op.spec.host is None:
+                raise _not_fed(item.op)
+            stop, host = index, item
+            break
+        try:
+            _lower_item(builder, item, env, schedule, handles)
+        except NeedsValue as need:
+            number = inputs.get(need.view.buffer.id)
+            if number is not None:
+                raise NeedsInput(number) from None
+            if _number_of(need.view, item, env) is None:
+                raise _located(need, item.op) from need
+            stop = index
+            break
+    return _finish(builder, schedule, env, inputs, start, stop, host)
+
+
+def _lower_item(
+    builder: Builder,
+    item: Item,
+    env: dict[int, Any],
+    schedule: Schedule,
+    handles: Handles,
+) -> None:
+    op = item.op
+    views = []
+    for number in item.ins:
+        view = env.get(number)
+        if view is None:
+            view = env[number] = handles(schedule.handles[number])
+        views.append(view)
+    control = tuple(env[n] for n in item.control if n in env) if item.control else ()
+    site = Site(op.attrs, tuple(views), tuple([t.dtype for t in op.outputs]), control)
+    builder.origin = op
+    before = len(builder.steps)
+    try:
+        results = op.spec.lower(builder, site)  # type: ignore[misc]
+    except NeedsValue:
+        # Nothing of a half-lowered op stays behind.
+        del builder.steps[before:], builder.origins[before:]
+        raise
+    except Uninitialized as error:
+        raise FailedPreconditionError(
+            op.node_def,
+            op,
+            f"Error while reading variable {error.handle.name}: it has no value yet "
+            f"(asked by {describe(op)}). Run its initializer first.",
+        ) from None
+    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+        raise _located(error, op) from error
+    if type(results) is View:
+        results = (results,)
+    if len(builder.steps) > before and _foldable(views, results):
+        results = fold.fold(builder, before, results)
+    for number, result in zip(item.outs, results, strict=True):
+        env[number] = result
+
+
+def _foldable(inputs: Sequence[Any], results: Sequence[View]) -> bool:
+    """Small integer or boolean results of constants: shape arithmetic."""
+    for view in results:
+        if view.size > fold.LIMIT or not (view.dtype.is_integer or view.dtype.is_bool):
+            return False
+    for view in inputs:
+        if type(view) is not View or view.buffer.kind != "const":
+            return False
+    return True
+
+
+def _number_of(view: View, item: Item, env: dict[int, Any]) -> int | None:
+    for number in item.ins:
+        other = env[number]
+        if type(other) is View and other.buffer.id == view.buffer.id:
+            return number
+    return None
+
+
+def _located(error: Exception, op: Operation) -> InvalidArgumentError:
+    if isinstance(error, InvalidArgumentError) and error.op is not None:
+        return error
+    return InvalidArgumentError(op.node_def, op, f"{error} [{describe(op)}]")
+
+
+def _not_fed(op: Operation) -> InvalidArgumentError:
+    dtype = op.outputs[0].dtype.name.replace("float32", "float")
+    shape = op.outputs[0]._shape
+    dims = "<unknown>" if shape is None else (
+        "[" + ",".join("?" if d is None else str(d) for d in shape) + "]"
+    )
+    return InvalidArgumentError(
+        op.node_def,
+        op,
+        f"You must feed a value for placeholder tensor '{op.name}' with dtype {dtype} "
+        f"and shape {dims} [{describe(op)}]. Add it to feed_dict.",
+    )
+
+
+def _finish(
+    builder: Builder,
+    schedule: Schedule,
+    env: dict[int, Any],
+    inputs: dict[int, int],
+    start: int,
+    stop: int,
+    host: Item | None,
+) -> Stage:
+    """Close the program: copies of what leaves it, and the variables it writes."""
+    builder.origin = None
+    gives = _leaving(schedule, env, stop)
+    outputs = []
+    for number in gives:
+        view = env[number]
+        out = builder.new(view.dtype, view.shape, "output")
+        reduced = (False,) * len(view.shape)
+        store = Store(out, Load(0, view.dtype))
+        builder.append(Group(view.shape, reduced, (view,), (store,)))
+        outputs.append(out)
+    commits = tuple(
+        Commit(slot, view)
+        for slot, view in builder.state.items()
+        if view.buffer.kind != "variable"
+    )
+    takes = []
+    buffers = []
+    for number, view in env.items():
+        if type(view) is View and inputs.get(view.buffer.id) == number:
+            takes.append(number)
+            buffers.append(view.buffer)
+    program = Program(
+        steps=tuple(builder.steps),
+        inputs=tuple(buffers),
+        variables=tuple(builder.variables.items()),
+        consts=builder.consts,
+        outputs=tuple(outputs),
+        commits=commits,
+        step=builder.step,
+        origins=tuple(builder.origins),
+    )
+    return Stage(program, tuple(takes), tuple(gives), start, stop, host)
+
+
+def _leaving(schedule: Schedule, env: dict[int, Any], stop: int) -> list[int]:
+    """Value numbers to hand out: the fetches, or what later stages read."""
+    if stop == len(schedule.items):
+        return list(dict.fromkeys(schedule.fetches))
+    return [
+        number
+        for number, view in env.items()
+        if schedule.last_use[number] >= stop
+        and type(view) is View
+        and not (view.buffer.kind == "input" and view.is_whole)
+    ]
+
+
+def is_handle(dtype: DType) -> bool:
+    """True for values that are variables, not arrays."""
+    return dtype is dtypes.resource

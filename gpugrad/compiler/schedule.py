@@ -1,0 +1,191 @@
+"""Which operations a run needs, in order, with calls of sub-graphs opened up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gpugrad import dtypes
+from gpugrad.graph.tensor import Operation, Tensor
+
+
+class Item(NamedTuple):
+    """One operation to run. Values are numbered within the schedule.
+
+    ``control``: what the op's control inputs make; only kept for ops that make
+    nothing themselves, which is where barriers come from.
+    """
+
+    op: Operation
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    control: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The operations of a run, independent of shapes.
+
+    ``inputs``:   the value numbers of the feeds.
+    ``fetches``:  the value numbers of the fetched tensors.
+    ``handles``:  value numbers that are variables, with their handle ops.
+    ``last_use``: for every value, the index of the last item that reads it; the
+                  number of items for a fetched one; -1 for one that nobody reads.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    fetches: list[int] = field(default_factory=list)
+    handles: dict[int, Operation] = field(default_factory=dict)
+    last_use: list[int] = field(default_factory=list)
+
+
+def needed(
+    tensors: Iterable[Tensor], ops: Iterable[Operation], fed: set[Tensor]
+) -> list[Operation]:
+    """The operations behind ``tensors`` and ``ops``, in the order of creation.
+
+    Fed tensors are not looked behind. Creation order respects data and control
+    edges, and is the program order of reads and writes of variables.
+    """
+    stack = [t.op for t in tensors if t not in fed]
+    stack.extend(ops)
+    seen = set(stack)
+    stack = list(seen)
+    while stack:
+        op = stack.pop()
+        for tensor in op.inputs:
+            producer = tensor.op
+            if producer not in seen and tensor not in fed:
+                seen.add(producer)
+                stack.append(producer)
+        for producer in op.control_inputs:
+            if producer not in seen:
+                seen.add(producer)
+                stack.append(producer)
+    return sorted(seen, key=_by_id)
+
+
+def _by_id(op: Operation) -> int:
+    return op.id
+
+
+def has_side_effect(op: Operation) -> bool:
+    """True for ops that a function body runs although nothing reads them."""
+    spec = op.spec
+    return spec.stateful and (not op.outputs or spec.lower is None)
+
+
+class Scheduler:
+    """Builds a Schedule from one or several graphs."""
+
+    def __init__(self) -> None:
+        self.schedule = Schedule()
+        # One environment a graph execution: tensor -> value number.
+        self._bodies: dict[Any, dict[Tensor, int]] = {}
+        self._count = 0
+
+    def new_value(self) -> int:
+        """A fresh value number."""
+        self._count += 1
+        return self._count - 1
+
+    def add(
+        self,
+        env: dict[Tensor, int],
+        tensors: Sequence[Tensor],
+        ops: Sequence[Operation] = (),
+    ) -> None:
+        """Schedule what ``tensors`` and ``ops`` need and ``env`` does not have."""
+        items = self.schedule.items
+        for op in needed(tensors, ops, env.keys()):  # type: ignore[arg-type]
+            spec = op.spec
+            if spec.inline is not None:
+                self._inline(op, env)
+                continue
+            outs = []
+            for tensor in op.outputs:
+                value = env.get(tensor)
+                if value is None:
+                    value = self.new_value()
+                    env[tensor] = value
+                else:
+                    value = self.new_value()  # this output is fed: compute and drop
+                outs.append(value)
+            if spec.lower is None and outs and op.outputs[0].dtype is dtypes.resource:
+                self.schedule.handles[outs[0]] = op
+                continue
+            control = ()
+            if not outs and op.control_inputs:
+                control = tuple(
+                    env[t] for c in op.control_inputs for t in c.outputs if t in env
+                )
+            ins = tuple([env[t] for t in op.inputs])
+            items.append(Item(op, ins, tuple(outs), control))
+
+    def _inline(self, op: Operation, env: dict[Tensor, int]) -> None:
+        """Schedule the body of a call; its results are the call's outputs."""
+        body, results, instance = op.spec.inline(op)  # type: ignore[misc]
+        inner = self._bodies.get(instance)
+        effects: Sequence[Operation] = ()
+        if inner is None:
+            inner = self._bodies[instance] = {}
+            for placeholder, argument in zip(body.inputs, op.inputs):
+                inner[placeholder] = env[argument]
+            effects = [o for o in body.get_operations() if has_side_effect(o)]
+        self.add(inner, results, effects)
+        for tensor, result in zip(op.outputs, results):
+            env.setdefault(tensor, inner[result])
+
+    def finish(self, inputs: Sequence[int], fetches: Sequence[int]) -> Schedule:
+        """The schedule, with the last use of every value."""
+        schedule = self.schedule
+        schedule.inputs = list(inputs)
+        schedule.fetches = list(fetches)
+        last_use = [-1] * self._count
+        for index, item in enumerate(schedule.items):
+            for value in item.ins:
+                last_use[value] = index
+            for value in item.control:
+                last_use[value] = index
+        for value in fetches:
+            last_use[value] = len(schedule.items)
+        schedule.last_use = last_use
+        return schedule
+
+
+def schedule(
+    fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequence[Tensor]
+) -> Schedule:
+    """What a run of ``fetches`` and ``targets`` with ``feeds`` does."""
+    scheduler = Scheduler()
+    env = {tensor: scheduler.new_value() for tensor in feeds}
+    inputs = list(env.values())
+    scheduler.add(env, fetches, targets)
+    return scheduler.finish(inputs, [env[t] for t in fetches])
+
+
+def schedule_function(
+    body: Any, results: Sequence[Tensor], outer: dict[Tensor, Tensor]
+) -> Schedule:
+    """What a function body does with values for its arguments.
+
+    ``outer`` gives, for captured placeholders, the tensors of the surrounding graph:
+    their own operations are scheduled first. The other inputs are the arguments.
+    """
+    scheduler = Scheduler()
+    surrounding: dict[Tensor, int] = {}
+    env: dict[Tensor, int] = {}
+    inputs = []
+    for placeholder in body.inputs:
+        captured = outer.get(placeholder)
+        if captured is None:
+            env[placeholder] = scheduler.new_value()
+            inputs.append(env[placeholder])
+        else:
+            scheduler.add(surrounding, [captured])
+            env[placeholder] = surrounding[captured]
+    effects = [op for op in body.get_operations() if has_side_effect(op)]
+    scheduler.add(env, results, effects)
+    return scheduler.finish(inputs, [env[t] for t in results])

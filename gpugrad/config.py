@@ -1,0 +1,59 @@
+"""Settings, read from the environment once and frozen."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+BACKENDS = ("numpy", "cupy")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the compiler and the runtime may ask about their surroundings.
+
+    ``backend``: "numpy", "cupy", or None for the best device that answers.
+    ``verify``:  check the Program after every pass (slower; tests switch it on).
+    ``cache_dir``: folder of compiled kernels; None for the user's cache folder.
+    """
+
+    backend: str | None = None
+    verify: bool = False
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend is not None and self.backend not in BACKENDS:
+            raise ValueError(
+                f"Unknown backend {self.backend!r}. GPUGRAD_BACKEND and set_backend() "
+                f"take one of {', '.join(BACKENDS)}."
+            )
+
+
+def from_environment() -> Config:
+    """The settings that GPUGRAD_* variables ask for."""
+    return Config(
+        backend=os.environ.get("GPUGRAD_BACKEND") or None,
+        verify=os.environ.get("GPUGRAD_VERIFY", "") not in ("", "0"),
+        cache_dir=os.environ.get("GPUGRAD_CACHE_DIR") or None,
+    )
+
+
+_current: Config | None = None
+
+
+def current() -> Config:
+    """The settings in force; the environment is read at the first call."""
+    global _current
+    if _current is None:
+        _current = from_environment()
+    return _current
+
+
+def set_backend(name: str | None) -> None:
+    """Choose the backend of sessions and functions made from now on.
+
+    ``name``: "numpy", "cupy", or None for the best device that answers.
+    Raises ValueError for another name.
+    """
+    global _current
+    _current = replace(current(), backend=name)

@@ -1,0 +1,1 @@
+"""What the user builds, in TensorFlow's vocabulary."""

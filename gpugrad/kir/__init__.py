@@ -1,0 +1,1 @@
+"""Kernel IR: what one kernel does, and a program of them."""

@@ -1,0 +1,1 @@
+"""Running graphs: sessions, functions, compiled plans, variables."""

@@ -1,0 +1,297 @@
+"""EagerTensor: a value on the device, and ops that run on values at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpugrad import dtypes, shapes
+from gpugrad.backends.base import Array, Backend, StepError
+from gpugrad.compiler.schedule import schedule
+from gpugrad.dtypes import DType
+from gpugrad.graph import build, constant
+from gpugrad.graph.graph import Graph
+from gpugrad.graph.spec import REGISTRY
+from gpugrad.graph.tensor import Tensor
+from gpugrad.runtime import devices
+from gpugrad.runtime.plan import Context, Plan, step_error
+from gpugrad.runtime.variables import VariableStore
+
+
+class EagerTensor:
+    """A value on the device: a thin shell around the backend's own array.
+
+    ``array`` is the ``numpy.ndarray`` or ``cupy.ndarray`` itself, not a copy.
+    Arithmetic between values runs at once; a value that meets a symbolic Tensor
+    becomes a constant of its graph.
+    """
+
+    __slots__ = ("_backend", "array", "dtype")
+
+    __array_priority__ = 100
+
+    array: Array
+    dtype: DType
+
+    def __init__(self, array: Array, dtype: DType, backend: Backend) -> None:
+        self.array = array
+        self.dtype = dtype
+        self._backend = backend
+
+    @property
+    def shape(self) -> shapes.TensorShape:
+        """The shape."""
+        return shapes.TensorShape(self.array.shape)
+
+    def get_shape(self) -> shapes.TensorShape:
+        """The shape."""
+        return self.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.array.ndim
+
+    @property
+    def device(self) -> str:
+        """Where the value is."""
+        kind = "GPU" if self._backend.name == "cupy" else "CPU"
+        return f"/device:{kind}:0"
+
+    def numpy(self) -> Any:
+        """The value as a NumPy array (a NumPy scalar if it has no dimensions)."""
+        host = self._backend.to_host(self.array)
+        return host[()] if host.ndim == 0 else host
+
+    def __gpugrad_value__(self) -> Array:
+        """The array, for feeds and arguments."""
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        host = self._backend.to_host(self.array)
+        return np.array(host, dtype=dtype) if copy else np.asarray(host, dtype=dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return self.array.__cuda_array_interface__
+
+    def __tensor__(self, graph: Graph, dtype: DType | None, name: str | None) -> Tensor:
+        """A constant of ``graph``."""
+        if dtype is not None and dtype is not self.dtype:
+            raise TypeError(
+                f"A value of dtype {self.dtype.name} cannot stand where "
+                f"{dtype.name} is needed. Cast it."
+            )
+        host = self._backend.to_host(self.array)
+        return graph.apply("Const", name=name or "Const", value=host, dtype=self.dtype)
+
+    def __repr__(self) -> str:
+        value = repr(self.numpy()) if self.ndim else _scalar_text(self.numpy())
+        return (
+            f"<tf.Tensor: shape={self.shape}, dtype={self.dtype.name}, numpy={value}>"
+        )
+
+    def __str__(self) -> str:
+        return f"tf.Tensor({self.numpy()}, shape={self.shape}, dtype={self.dtype.name})"
+
+    def __bool__(self) -> bool:
+        return bool(self.numpy())
+
+    def __int__(self) -> int:
+        return int(self.numpy())
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __complex__(self) -> complex:
+        return complex(self.numpy())
+
+    def __index__(self) -> int:
+        return int(self.numpy().__index__())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("Scalar tensor has no `len()`")
+        return int(self.array.shape[0])
+
+    def __iter__(self) -> Iterator[EagerTensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.numpy(), spec) if not self.ndim else str(self)
+
+    __hash__ = object.__hash__
+
+
+def _scalar_text(value: Any) -> str:
+    return repr(value.item()) if isinstance(value, np.generic) else repr(value)
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    """An EagerTensor method that runs Tensor's method of that name at once."""
+
+    def method(self: EagerTensor, *others: Any) -> Any:
+        if any(isinstance(o, Tensor) for o in others):
+            return NotImplemented
+        return run_now(lambda *args: getattr(args[0], name)(*args[1:]), (self, *others))
+
+    method.__name__ = name
+    return method
+
+
+_BINARY = "add sub mul truediv floordiv mod pow matmul and or xor".split()
+for _name in (
+    *[f"__{n}__" for n in _BINARY],
+    *[f"__r{n}__" for n in _BINARY],
+    *[f"__{n}__" for n in "neg abs invert lt le gt ge getitem".split()],
+):
+    setattr(EagerTensor, _name, _operator(_name))
+
+
+def _equality(op_type: str) -> Callable[..., Any]:
+    def method(self: EagerTensor, other: Any) -> Any:
+        if other is None or isinstance(other, Tensor):
+            return NotImplemented
+        return apply_now(op_type, (self, other), {}, None)
+
+    return method
+
+
+EagerTensor.__eq__ = _equality("Equal")  # type: ignore[assignment]
+EagerTensor.__ne__ = _equality("NotEqual")  # type: ignore[assignment]
+
+
+def _ufunc(self: EagerTensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    function = REGISTRY.numpy.get(ufunc) if method == "__call__" else None
+    if function is None or kwargs or any(isinstance(a, Tensor) for a in args):
+        return NotImplemented
+    return run_now(function, args)
+
+
+def _function(self: EagerTensor, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    function = REGISTRY.numpy.get(func)
+    if function is None:
+        return NotImplemented
+    return run_now(lambda *a: function(*a, **kwargs), args)
+
+
+EagerTensor.__array_ufunc__ = _ufunc  # type: ignore[attr-defined]
+EagerTensor.__array_function__ = _function  # type: ignore[attr-defined]
+
+
+# --- running a piece of graph at once --------------------------------------------------
+
+_lock = threading.Lock()
+_store = VariableStore()
+_runs = 0
+
+
+def is_value(value: Any) -> bool:
+    """True for what becomes an input when it is worked on at once."""
+    return isinstance(value, (EagerTensor, np.ndarray, np.generic))
+
+
+def run_now(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Build ``function(*args)`` in a graph of its own and give the values.
+
+    Values among ``args`` (also inside lists) enter as placeholders of their shape.
+    """
+    global _runs
+    backend = devices.backend()
+    graph = Graph()
+    fed: list[Tensor] = []
+    arrays: list[Array] = []
+
+    def enter(value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and any(
+            isinstance(v, EagerTensor) for v in value
+        ):
+            return type(value)(enter(v) for v in value)
+        if not is_value(value):
+            return value
+        dtype = getattr(value, "dtype", None)
+        if not isinstance(dtype, DType):
+            host = constant.to_array(value)
+            dtype = dtypes.of_numpy(host.dtype)
+            value = host
+        array = backend.to_device(
+            value.array if isinstance(value, EagerTensor) else value, dtype
+        )
+        tensor = graph.apply("Placeholder", dtype=dtype, shape=tuple(array.shape))
+        fed.append(tensor)
+        arrays.append(array)
+        return tensor
+
+    with build.graph_context(graph):
+        result = function(*[enter(a) for a in args])
+    flat, rebuild = flatten(result)
+    tensors = [graph.convert(t) for t in flat]
+    plan = Plan(schedule(tensors, [], fed))
+    with _lock:
+        _runs += 1
+        context = Context(_store, backend, _runs)
+        try:
+            values = plan.run(arrays, tuple(tuple(a.shape) for a in arrays), context)
+        except StepError as error:
+            raise step_error(error) from error.cause
+    return rebuild([EagerTensor(v, t.dtype, backend) for v, t in zip(values, tensors)])
+
+
+def apply_now(
+    op_type: str, args: Sequence[Any], attrs: dict[str, Any], name: str | None
+) -> Any:
+    """One op on values."""
+    return run_now(
+        lambda *inputs: build.get_default_graph().apply(
+            op_type, *inputs, name=name, **attrs
+        ),
+        args,
+    )
+
+
+def flatten(result: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    """The leaves of a nested list, tuple or dict, and how to put others in their place.
+
+    None stays None and is no leaf.
+    """
+    leaves: list[Any] = []
+
+    def walk(value: Any) -> Callable[[Sequence[Any]], Any]:
+        if value is None:
+            return lambda v: None
+        if isinstance(value, dict):
+            kind, keys = type(value), list(value)
+            parts = [walk(value[k]) for k in keys]
+            return lambda v: kind(zip(keys, [part(v) for part in parts]))
+        if isinstance(value, (list, tuple)):
+            parts = [walk(item) for item in value]
+            if hasattr(value, "_fields"):
+                make = type(value)
+                return lambda v: make(*[part(v) for part in parts])
+            container = type(value)
+            return lambda v: container([part(v) for part in parts])
+        parts_of = getattr(value, "__parts__", None)
+        if parts_of is not None:
+            pieces, again = parts_of()
+            inner = [walk(piece) for piece in pieces]
+            return lambda v: again(*[part(v) for part in inner])
+        index = len(leaves)
+        leaves.append(value)
+        return lambda v: v[index]
+
+    rebuild = walk(result)
+    return leaves, rebuild
+
+
+def install() -> None:
+    """Let op functions run on values."""
+    build.run_eagerly = apply_now

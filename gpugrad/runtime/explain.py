@@ -1,0 +1,96 @@
+"""explain(): every stage of compiling, printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpugrad.compiler.lower import Bound, lower_stage
+from gpugrad.compiler.pipeline import PASSES, optimize
+from gpugrad.compiler.schedule import Schedule, schedule
+from gpugrad.dtypes import of_numpy
+from gpugrad.graph import sessions
+from gpugrad.kir.program import Barrier, Call, Group, Program
+from gpugrad.kir.space import View
+from gpugrad.runtime import fetches as fetching
+from gpugrad.runtime.plan import Context
+from gpugrad.runtime.session import BaseSession
+
+
+def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> str:
+    """What running ``fetches`` would do, as text, without running it.
+
+    The operations after pruning, the steps of the Program with their barriers, the
+    memory plan, and the generated source. ``feed_dict`` gives the shapes, as in
+    ``Session.run``; only the first stage is shown where shapes depend on data.
+    Uses ``session``, or the default one, or a new one over the graph.
+    """
+    session = session or sessions.default()
+    if session is None:
+        elements = fetches if isinstance(fetches, (list, tuple)) else [fetches]
+        session = BaseSession(graph=elements[0].graph)
+    _, arrays, tensors = session._feeds(feed_dict or {})
+    parsed = fetching.parse(session.graph, fetches)
+    plan = schedule(parsed.tensors, parsed.operations, list(tensors))
+    bound = {
+        number: Bound(of_numpy(a.dtype), tuple(a.shape))
+        for number, a in zip(plan.inputs, arrays)
+    }
+    context = Context(session._store, session._backend, 0)
+    stage = lower_stage(plan, 0, bound, context.handle)
+    program = optimize(stage.program)
+    source = session._backend.load(program).source
+    return "\n\n".join(
+        [
+            _operations(plan),
+            _steps(program),
+            _memory(program),
+            f"# source for {session._backend.device_name}\n{source}",
+        ]
+    )
+
+
+def _operations(plan: Schedule) -> str:
+    lines = [f"# {len(plan.items)} operations after pruning"]
+    for item in plan.items:
+        inputs = ", ".join(t.name for t in item.op.inputs)
+        control = "".join(f" ^{op.name}" for op in item.op.control_inputs)
+        lines.append(f"{item.op.name} = {item.op.type}({inputs}){control}")
+    return "\n".join(lines)
+
+
+def _view(view: View) -> str:
+    text = f"{view.buffer.kind}{view.buffer.id}{list(view.shape)}"
+    if not view.is_contiguous:
+        text += f" strides {list(view.strides)}"
+    return text + (f" from {view.offset}" if view.offset else "")
+
+
+def _steps(program: Program) -> str:
+    names = ", ".join(run.__name__ for run in PASSES)
+    lines = [f"# {len(program.steps)} steps after {names}"]
+    for step in program.steps:
+        if isinstance(step, Group):
+            axes = [f"{n}{'r' if r else ''}" for n, r in zip(step.extents, step.reduced)]
+            loads = ", ".join(_view(v) for v in step.loads)
+            for store in step.stores:
+                lines.append(
+                    f"[{' '.join(axes)}] {_view(store.view)} = {store.expr!r} "
+                    f"over ({loads})"
+                )
+        elif isinstance(step, Call):
+            outs = ", ".join(_view(v) for v in step.outs)
+            args = ", ".join(_view(v) for v in step.args)
+            lines.append(f"{outs} = {step.name}({args})")
+        elif isinstance(step, Barrier):
+            members = ", ".join(_view(v) for v in step.members)
+            lines.append(f"barrier over streams {list(step.streams)}: {members}")
+    for commit in program.commits:
+        lines.append(f"variable {commit.slot} <- {_view(commit.view)}")
+    return "\n".join(lines)
+
+
+def _memory(program: Program) -> str:
+    lines = [f"# arena of {program.arena_bytes:,} bytes"]
+    for number, offset in sorted(program.offsets.items()):
+        lines.append(f"temp{number} at {offset}")
+    return "\n".join(lines)

@@ -1,0 +1,299 @@
+"""A plan: what was compiled for one set of fetches and feeds, and how it runs.
+
+Mostly a plan is one Program. Where a shape depends on data, or an op works on the
+host, it is several stages with the host in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpugrad.backends.base import Array, Backend, Executable, StepError
+from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
+from gpugrad.compiler.pipeline import optimize
+from gpugrad.compiler.schedule import Item, Schedule, schedule_function
+from gpugrad.dtypes import DType, of_numpy
+from gpugrad.errors import InvalidArgumentError, OpError, describe
+from gpugrad.graph.tensor import Operation
+from gpugrad.kir.builder import Handle, Site
+from gpugrad.runtime.variables import VariableStore
+
+# A feed that shapes depend on is part of a plan's key by value; a feed larger than
+# this is never one (sizes and axes are short).
+_STATIC_LIMIT = 4096
+# Stages kept for one plan. A batch size that changes every time would otherwise
+# fill the memory; the oldest goes first.
+_STAGES_LIMIT = 64
+# Runs inside one run (loop iterations) draw their own random numbers: each run has
+# this many to give away.
+_RUNS_WITHIN = 1 << 20
+
+
+class Context:
+    """The state that the stages of one run share.
+
+    ``arrays`` are the variables as the run sees them: the store's own list, or,
+    once there are several stages, a ``private`` copy of the list that becomes the
+    store's when the run has succeeded.
+    """
+
+    __slots__ = ("arrays", "backend", "generation", "private", "step", "store")
+
+    def __init__(self, store: VariableStore, backend: Backend, number: int) -> None:
+        self.store = store
+        self.backend = backend
+        self.arrays = store.arrays
+        self.generation = store.generation
+        self.private = False
+        self.step = number * _RUNS_WITHIN
+
+    def next_step(self) -> int:
+        """A number that no other program run over this store gets."""
+        self.step += 1
+        return self.step
+
+    def made_private(self) -> Context:
+        """The same state, to be changed without showing."""
+        copy = Context(self.store, self.backend, 0)
+        copy.step, copy.generation = self.step, self.generation
+        copy.arrays = list(self.arrays)
+        copy.private = True
+        return copy
+
+    def publish(self, private: Context) -> None:
+        """Take over what a private copy has become."""
+        self.arrays[:] = private.arrays
+        self.generation = private.generation
+        if not self.private:
+            self.store.generation = private.generation
+
+    def handle(self, op: Operation) -> Handle:
+        """A variable as lowering sees it now."""
+        handle = self.store.handle(op)
+        if self.private:
+            missing = len(self.store.arrays) - len(self.arrays)
+            self.arrays.extend([None] * missing)
+            array = self.arrays[handle.slot]
+            shape = None if array is None else tuple(array.shape)
+            handle = handle._replace(shape=shape)
+        return handle
+
+
+class _Compiled:
+    """A stage ready to run."""
+
+    __slots__ = ("executable", "fresh_slots", "generation", "stage")
+
+    def __init__(self, stage: Stage, executable: Executable, generation: int) -> None:
+        self.stage = stage
+        self.executable = executable
+        self.generation = generation
+        self.fresh_slots: tuple[int, ...] = ()
+
+
+class Plan:
+    """Compiled stages for one schedule. One run at a time: the owner's lock guards."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        unique = list(dict.fromkeys(schedule.fetches))
+        self.order: list[int] | None = None
+        if len(unique) != len(schedule.fetches):
+            places = {number: i for i, number in enumerate(unique)}
+            self.order = [places[n] for n in schedule.fetches]
+        self._stages: dict[Any, _Compiled] = {}
+        # Positions, by stage start, of the values that are part of the key.
+        self._static: dict[int, set[int]] = {}
+        self.functions: dict[int, Plan] = {}
+        # The items that must run on the host show that several stages are certain.
+        self.single = all(i.op.spec.host is None for i in schedule.items)
+
+    def run(
+        self, feeds: Sequence[Array], shapes: Any, context: Context
+    ) -> list[Array]:
+        """The fetched values, in order, as arrays of the device."""
+        if self.single and not self._static:
+            compiled = self._stages.get((0, shapes))
+            if compiled is not None and compiled.generation == context.generation:
+                if compiled.stage.stop == len(self.schedule.items):
+                    results = compiled.executable.run(
+                        feeds, context.arrays, context.next_step()
+                    )
+                    if compiled.fresh_slots:
+                        self._committed(context)
+                    order = self.order
+                    return results if order is None else [results[i] for i in order]
+        values = dict(zip(self.schedule.inputs, feeds))
+        return self._run_stages(values, context)
+
+    # --- several stages -----------------------------------------------------------------
+
+    def _run_stages(self, values: dict[int, Array], context: Context) -> list[Array]:
+        schedule = self.schedule
+        now = context
+        start = 0
+        while start < len(schedule.items) or start == 0:
+            compiled = self._compiled(start, values, now)
+            stage = compiled.stage
+            if stage.stop < len(schedule.items) and not now.private:
+                now = context.made_private()
+            if now.private:
+                # Commits write in place: let them write to copies.
+                for commit in stage.program.commits:
+                    old = now.arrays[commit.slot]
+                    now.arrays[commit.slot] = None if old is None else old.copy()
+            takes = [values[n] for n in stage.takes]
+            results = compiled.executable.run(takes, now.arrays, now.next_step())
+            values.update(zip(stage.gives, results))
+            if compiled.fresh_slots:
+                self._committed(now)
+            start = stage.stop
+            if stage.host is not None:
+                self._run_host(stage.host, values, now)
+                start += 1
+            elif start == len(schedule.items):
+                break
+            for number in [n for n in values if schedule.last_use[n] < start]:
+                del values[number]
+        if now is not context:
+            context.publish(now)
+        return [values[n] for n in schedule.fetches]
+
+    @staticmethod
+    def _committed(context: Context) -> None:
+        """A variable got its first value or another shape: plans are outdated."""
+        context.generation += 1
+        if not context.private:
+            context.store.generation = context.generation
+
+    def _compiled(
+        self, start: int, values: dict[int, Array], context: Context
+    ) -> _Compiled:
+        static = self._static.get(start, set())
+        last_use = self.schedule.last_use
+        live = [n for n in values if last_use[n] >= start]
+        while True:
+            key: Any = (start, tuple(tuple(values[n].shape) for n in live))
+            if static:
+                known = [
+                    context.backend.to_host(values[n]) for n in live if n in static
+                ]
+                key = (*key, tuple(v.tobytes() for v in known))
+            found = self._stages.get(key)
+            if found is not None and found.generation == context.generation:
+                return found
+            bound = {
+                n: self._bind(values[n], n in static, context.backend) for n in live
+            }
+            try:
+                stage = lower_stage(self.schedule, start, bound, context.handle)
+            except NeedsInput as need:
+                if values[need.number].size > _STATIC_LIMIT:
+                    raise InvalidArgumentError(
+                        None, None, "A shape depends on an array of more than "
+                        f"{_STATIC_LIMIT} elements. Pass the sizes as a short vector."
+                    ) from None
+                static = self._static.setdefault(start, set())
+                static.add(need.number)
+                continue
+            return self._keep(key, stage, context)
+
+    def _keep(self, key: Any, stage: Stage, context: Context) -> _Compiled:
+        program = optimize(stage.program)
+        stage = Stage(
+            program, stage.takes, stage.gives, stage.start, stage.stop, stage.host
+        )
+        executable = context.backend.load(program)
+        compiled = _Compiled(stage, executable, context.generation)
+        compiled.fresh_slots = tuple(
+            c.slot
+            for c in program.commits
+            if context.arrays[c.slot] is None
+            or tuple(context.arrays[c.slot].shape) != c.view.shape
+        )
+        while len(self._stages) >= _STAGES_LIMIT:
+            del self._stages[next(iter(self._stages))]
+        self._stages[key] = compiled
+        return compiled
+
+    @staticmethod
+    def _bind(array: Array, static: bool, backend: Backend) -> Bound:
+        dtype = of_numpy(np.dtype(array.dtype))
+        value = backend.to_host(array) if static else None
+        return Bound(dtype, tuple(array.shape), value)
+
+    def _run_host(self, item: Item, values: dict[int, Array], context: Context) -> None:
+        op = item.op
+        to_host = context.backend.to_host
+        arrays = [
+            self.schedule.handles[n]
+            if n in self.schedule.handles
+            else to_host(values[n])
+            for n in item.ins
+        ]
+        site = Site(op.attrs, (), tuple([t.dtype for t in op.outputs]))
+
+        def run(body: Any, arguments: Sequence[Any]) -> list[np.ndarray]:
+            return self._run_function(body, arguments, context)
+
+        try:
+            results = op.spec.host(run, site, arrays)  # type: ignore[misc]
+        except OpError as error:
+            if error.op is not None:
+                raise
+            raise type(error)(op.node_def, op, f"{error} [{describe(op)}]") from error
+        except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+            raise InvalidArgumentError(
+                op.node_def, op, f"{error} [{describe(op)}]"
+            ) from error
+        for number, result, tensor in zip(item.outs, results, op.outputs, strict=True):
+            values[number] = context.backend.to_device(result, tensor.dtype)
+
+    def _run_function(
+        self, body: Any, arguments: Sequence[Any], context: Context
+    ) -> list[np.ndarray]:
+        """Run a sub-graph on host values, inside this run's state.
+
+        Arguments for resource inputs are the handle ops that _run_host passed on.
+        """
+        plan = self.functions.get(id(body))
+        if plan is None:
+            handles = {
+                p: a for p, a in zip(body.inputs, arguments) if isinstance(a, Operation)
+            }
+            plan = Plan(schedule_function(body, body.outputs, {}))
+            for placeholder, op in handles.items():
+                number = plan.schedule.inputs[body.inputs.index(placeholder)]
+                plan.schedule.handles[number] = op
+            self.functions[id(body)] = plan
+        values = {
+            n: context.backend.to_device(a, p.dtype)
+            for n, p, a in zip(plan.schedule.inputs, body.inputs, arguments)
+            if not isinstance(a, Operation)
+        }
+        results = plan._run_stages(values, context)
+        return [context.backend.to_host(r) for r in results]
+
+
+def step_error(error: StepError) -> Exception:
+    """The error a user sees for a failed step: its class, the node, the line."""
+    op, cause = error.origin, error.cause
+    if not isinstance(op, Operation):
+        return cause
+    text = f"{cause} [{describe(op)}]"
+    if isinstance(cause, OpError):
+        return type(cause)(op.node_def, op, text)
+    if isinstance(cause, MemoryError):
+        from gpugrad.errors import ResourceExhaustedError
+
+        return ResourceExhaustedError(op.node_def, op, text)
+    return InvalidArgumentError(op.node_def, op, text)
+
+
+def as_numpy(array: np.ndarray, dtype: DType | None = None) -> Any:
+    """What Session.run returns: scalars as NumPy scalars, strings as bytes."""
+    return array[()] if array.ndim == 0 else array

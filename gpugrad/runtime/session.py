@@ -1,0 +1,282 @@
+"""Session: runs parts of a graph, and keeps the values of its variables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpugrad.backends.base import StepError
+from gpugrad.compiler.schedule import schedule
+from gpugrad.graph import build, sessions
+from gpugrad.graph.graph import Graph
+from gpugrad.graph.tensor import Operation, Tensor
+from gpugrad.runtime import devices, feeds, fetches
+from gpugrad.runtime.plan import Context, Plan, step_error
+from gpugrad.runtime.variables import VariableStore
+
+# Distinct (fetches, feed keys) whose plans a session keeps; the oldest goes first.
+_PLANS_LIMIT = 512
+
+
+class ConfigProto:
+    """Settings of a session. ``allow_soft_placement`` is heeded: it runs ops that ask
+    for an absent GPU on the CPU. ``backend`` is ours: "numpy" or "cupy". The other
+    fields of TensorFlow's message are accepted, kept, and mean nothing here.
+    """
+
+    def __init__(
+        self,
+        allow_soft_placement: bool = False,
+        backend: str | None = None,
+        **fields: Any,
+    ) -> None:
+        self.allow_soft_placement = allow_soft_placement
+        self.backend = backend
+        self.gpu_options = GPUOptions()
+        self.graph_options = GPUOptions()
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+
+class GPUOptions:
+    """Fields of TensorFlow's message of that name: kept, without effect."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.allow_growth = False
+        self.per_process_gpu_memory_fraction = 1.0
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+
+class _Prepared(NamedTuple):
+    """What is remembered of one (fetches, feed keys): the plan and its wrapping."""
+
+    plan: Plan
+    rebuild: fetches.Rebuild
+    single: bool
+    tensors: list[Tensor]
+
+
+class BaseSession:
+    """What Session and InteractiveSession share."""
+
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: Any = None
+    ) -> None:
+        if not isinstance(target, (str, bytes)):
+            raise TypeError(f"target must be a string, but got {target!r}.")
+        if graph is not None and not isinstance(graph, Graph):
+            raise TypeError(f"graph must be a tf.Graph, but got {type(graph).__name__}.")
+        if config is not None and not isinstance(config, ConfigProto):
+            raise TypeError(
+                f"config must be a tf.ConfigProto, but got {type(config).__name__}."
+            )
+        self._graph = graph if graph is not None else build.get_default_graph()
+        self._config = config or ConfigProto()
+        self._backend = devices.backend(self._config.backend)
+        self._store = VariableStore()
+        self._prepared: dict[Any, _Prepared] = {}
+        self._lock = threading.RLock()
+        self._runs = 0
+        self._closed = False
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that this session runs."""
+        return self._graph
+
+    @property
+    def sess_str(self) -> bytes:
+        """The target, for TensorFlow's sake."""
+        return b""
+
+    def list_devices(self) -> list[str]:
+        """The device that this session runs on."""
+        kind = "GPU" if self._backend.name == "cupy" else "CPU"
+        return [f"/device:{kind}:0 ({self._backend.device_name})"]
+
+    # --- running ------------------------------------------------------------------------
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Any = None,
+        options: Any = None,
+        run_metadata: Any = None,
+    ) -> Any:
+        """Compute ``fetches`` and return their values in the same structure.
+
+        ``fetches``: tensors, operations (None comes back), variables, IndexedSlices,
+        names, or nested lists, tuples and dicts of them. ``feed_dict`` sets tensors,
+        by themselves or by name, to values: any tensor, not only placeholders.
+        Values are NumPy arrays and scalars that belong to the caller.
+
+        Raises TypeError or ValueError for wrong fetches and feeds,
+        InvalidArgumentError for an unfed placeholder or values that an op refuses,
+        FailedPreconditionError for variables without a value, RuntimeError after
+        close(). A run that fails leaves all variables as they were. Runs of one
+        session in several threads wait for each other.
+        """
+        if feed_dict:
+            key, values, tensors = self._feeds(feed_dict)
+        else:
+            if feed_dict is not None and not isinstance(feed_dict, dict):
+                feeds.expand(self._graph, feed_dict)
+            key, values, tensors = (), (), ()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("Attempted to use a closed Session.")
+            prepared = self._prepared.get((fetches_key(fetches), key))
+            if prepared is None:
+                prepared = self._prepare(fetches, key, tensors)
+            results = self._execute(prepared.plan, values)
+        to_host = self._backend.to_host
+        if prepared.single:
+            result = to_host(results[0])
+            return result[()] if result.ndim == 0 else result
+        arrays = []
+        for result in results:
+            result = to_host(result)
+            arrays.append(result[()] if result.ndim == 0 else result)
+        return prepared.rebuild(arrays)
+
+    def _feeds(self, feed_dict: Any) -> tuple[Any, list[Any], Sequence[Tensor]]:
+        """The tensors fed and their arrays, in the order of the dictionary."""
+        arrays = []
+        ndarray = np.ndarray if self._backend.name == "numpy" else ()
+        simple = isinstance(feed_dict, dict)
+        if simple:
+            for key in feed_dict:
+                if type(key) is not Tensor or key.op.graph is not self._graph:
+                    simple = False
+                    break
+        if not simple or self._graph._unfeedable:
+            feed_dict = feeds.expand(self._graph, feed_dict)
+        for tensor, value in feed_dict.items():
+            if (
+                type(value) is ndarray
+                and value.dtype is tensor.dtype.np_dtype
+                and value.shape == tensor._shape
+                and value.flags.c_contiguous
+            ):
+                arrays.append(value)
+            else:
+                arrays.append(feeds.array_for(tensor, value, self._backend))
+        tensors = tuple(feed_dict)
+        return tensors, arrays, tensors
+
+    def _prepare(self, structure: Any, key: Any, fed: Sequence[Tensor]) -> _Prepared:
+        if self._graph.version == 0:
+            raise RuntimeError(
+                "The Session graph is empty. Add operations to the graph before calling "
+                "run()."
+            )
+        parsed = fetches.parse(self._graph, structure)
+        plan = Plan(schedule(parsed.tensors, parsed.operations, fed))
+        for item in plan.schedule.items:
+            if item.op.device:
+                devices.check_placement(
+                    item.op, self._backend, self._config.allow_soft_placement
+                )
+        single = type(structure) is Tensor
+        prepared = _Prepared(plan, parsed.rebuild, single, parsed.tensors)
+        while len(self._prepared) >= _PLANS_LIMIT:
+            del self._prepared[next(iter(self._prepared))]
+        self._prepared[fetches_key(structure), key] = prepared
+        return prepared
+
+    def _execute(self, plan: Plan, values: Sequence[Any]) -> list[Any]:
+        self._runs += 1
+        context = Context(self._store, self._backend, self._runs)
+        try:
+            return plan.run(values, tuple([v.shape for v in values]), context)
+        except StepError as error:
+            raise step_error(error) from error.cause
+
+    def make_callable(
+        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
+    ) -> Any:
+        """A function of the values of ``feed_list`` that runs ``fetches``."""
+        keys = list(feed_list or ())
+
+        def call(*values: Any) -> Any:
+            if len(values) != len(keys):
+                raise TypeError(
+                    f"This callable takes {len(keys)} values, one for each tensor of "
+                    f"feed_list, not {len(values)}."
+                )
+            return self.run(fetches, dict(zip(keys, values)))
+
+        return call
+
+    def close(self) -> None:
+        """Free the values of the variables; later runs raise RuntimeError."""
+        with self._lock:
+            self._closed = True
+            self._prepared.clear()
+            self._store = VariableStore()
+
+    @contextmanager
+    def as_default(self) -> Iterator[Any]:
+        """Make this session what ``eval()`` and ``run()`` use in this thread."""
+        sessions.push(self)
+        try:
+            yield self
+        finally:
+            sessions.pop(self)
+
+
+def fetches_key(structure: Any) -> Any:
+    """The cache key of a fetch structure."""
+    if type(structure) is Tensor or type(structure) is Operation:
+        return structure
+    return fetches.key_of(structure)
+
+
+class Session(BaseSession):
+    """Runs parts of a graph and keeps its variables' values, until closed.
+
+    ``graph`` defaults to the default graph. As a context manager it is the default
+    session, its graph the default graph, and it is closed at the end.
+    """
+
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: Any = None
+    ) -> None:
+        super().__init__(target, graph, config)
+        self._contexts: list[Any] = []
+
+    def __enter__(self) -> Session:
+        graph = self._graph.as_default()
+        graph.__enter__()
+        session = self.as_default()
+        session.__enter__()
+        self._contexts.append((graph, session))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        graph, session = self._contexts.pop()
+        session.__exit__(None, None, None)
+        graph.__exit__(None, None, None)
+        if not self._contexts:
+            self.close()
+
+
+class InteractiveSession(BaseSession):
+    """A session that is the default one from its creation until close()."""
+
+    def __init__(
+        self, target: str = "", graph: Graph | None = None, config: Any = None
+    ) -> None:
+        super().__init__(target, graph, config)
+        sessions.push(self)
+
+    def close(self) -> None:
+        """Stop being the default, and free everything."""
+        if not self._closed:
+            sessions.pop(self)
+        super().close()

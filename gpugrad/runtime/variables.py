@@ -1,0 +1,40 @@
+"""Where the values of variables live between runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpugrad.graph.tensor import Operation
+from gpugrad.kir.builder import Handle
+
+
+class VariableStore:
+    """The arrays of variables, by slot; a session owns one.
+
+    Not safe for two threads at a time: the owner's lock guards it. ``generation``
+    changes whenever a value appears or changes its shape, which outdates plans.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: list[Any] = []
+        self.generation = 0
+        self._slots: dict[Operation, int] = {}
+
+    def slot(self, op: Operation) -> int:
+        """The slot of a variable, by its handle op."""
+        found = self._slots.get(op)
+        if found is None:
+            found = self._slots[op] = len(self.arrays)
+            self.arrays.append(None)
+        return found
+
+    def handle(self, op: Operation) -> Handle:
+        """What lowering may know of a variable."""
+        slot = self.slot(op)
+        array = self.arrays[slot]
+        shape = None if array is None else tuple(array.shape)
+        return Handle(slot, op.name, op.attrs["dtype"], shape)
+
+    def is_initialized(self, op: Operation) -> bool:
+        """True when the variable has a value."""
+        return self.arrays[self.slot(op)] is not None
