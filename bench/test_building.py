@@ -1,4 +1,4 @@
-"""How long do a node, a gradient node and a first run take?  Chains of 1,000 and more."""
+"""How long do a node, a gradient node and a first run take?  Chains of ops."""
 
 from __future__ import annotations
 

@@ -47,6 +47,11 @@ class DType:
         self._ref: DType | None = None
 
     @property
+    def is_scalar(self) -> bool:
+        """True for types whose values are numbers or booleans."""
+        return self.itemsize > 0 and self.np_dtype != np.object_
+
+    @property
     def is_numeric(self) -> bool:
         """True for integers, real and complex floating types."""
         return self.is_floating or self.is_integer or self.is_complex
@@ -207,5 +212,7 @@ def of_numpy(np_dtype: np.dtype[Any]) -> DType:
             return string
         found = _BY_NUMPY.get(np_dtype.newbyteorder("="))
         if found is None:
-            raise TypeError(f"NumPy type {np_dtype} has no DType. Cast the array first.")
+            raise TypeError(
+                f"NumPy type {np_dtype} has no DType. Cast the array first."
+            )
     return found

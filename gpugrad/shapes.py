@@ -290,6 +290,8 @@ def as_shape(value: Any) -> TensorShape:
 def known(shape: Sequence[int | None] | None) -> tuple[int, ...]:
     """A fully known shape as a tuple of int; GraphError otherwise."""
     if shape is None or None in shape:
-        raise GraphError(f"Shape {text(None if shape is None else tuple(shape))} "
-                         "must be fully known here.")
+        raise GraphError(
+            f"Shape {text(None if shape is None else tuple(shape))} "
+            "must be fully known here."
+        )
     return tuple(shape)  # type: ignore[arg-type]

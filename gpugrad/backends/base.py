@@ -28,7 +28,10 @@ class Executable(Protocol):
     ``source`` is the generated text (Python or CUDA), for explain().
     """
 
-    source: str
+    @property
+    def source(self) -> str:
+        """The generated text."""
+        ...
 
     def run(
         self, inputs: Sequence[Array], variables: list[Array | None], step: int
@@ -47,8 +50,15 @@ class Executable(Protocol):
 class Backend(Protocol):
     """A kind of device. ``xp`` is its array namespace."""
 
-    name: str
-    xp: Any
+    @property
+    def name(self) -> str:
+        """"numpy" or "cupy"."""
+        ...
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace."""
+        ...
 
     @property
     def device_name(self) -> str:

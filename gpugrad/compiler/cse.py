@@ -28,6 +28,7 @@ def rename(step: Step, names: dict[int, Buffer]) -> Step:
             args=tuple([_renamed(v, names) for v in step.args]),
             outs=tuple([_renamed(v, names) for v in step.outs]),
         )
+    assert type(step) is Barrier
     return step._replace(members=tuple([_renamed(v, names) for v in step.members]))
 
 
@@ -63,7 +64,7 @@ def merge_equal_steps(program: Program) -> Program:
     for step, origin in zip(program.steps, program.origins):
         if names and _touches(step, names):
             step = rename(step, names)
-        if type(step) is not Barrier and (type(step) is Group or step.pure):
+        if type(step) is Group or (type(step) is Call and step.pure):
             writes = step.writes
             if all(
                 writers[v.buffer.id] == 1 and v.buffer.kind == "temp" for v in writes
@@ -81,9 +82,7 @@ def merge_equal_steps(program: Program) -> Program:
         program,
         steps=tuple(steps),
         origins=tuple(origins),
-        commits=tuple(
-            Commit(c.slot, _renamed(c.view, names)) for c in program.commits
-        ),
+        commits=tuple(Commit(c.slot, _renamed(c.view, names)) for c in program.commits),
     )
 
 

@@ -66,7 +66,7 @@ def lower_stage(
     """Lower from item ``start`` until the end or until a value has to be known."""
     builder = Builder()
     env: dict[int, Any] = {}
-    inputs = {}
+    inputs: dict[int, int] = {}
     for number, value in bound.items():
         if value.value is not None:
             env[number] = builder.literal(value.value, value.dtype)
@@ -85,9 +85,9 @@ def lower_stage(
         try:
             _lower_item(builder, item, env, schedule, handles)
         except NeedsValue as need:
-            number = inputs.get(need.view.buffer.id)
-            if number is not None:
-                raise NeedsInput(number) from None
+            wanted = inputs.get(need.view.buffer.id)
+            if wanted is not None:
+                raise NeedsInput(wanted) from None
             if _number_of(need.view, item, env) is None:
                 raise _located(need, item.op) from need
             stop = index
@@ -164,8 +164,10 @@ def _located(error: Exception, op: Operation) -> InvalidArgumentError:
 def _not_fed(op: Operation) -> InvalidArgumentError:
     dtype = op.outputs[0].dtype.name.replace("float32", "float")
     shape = op.outputs[0]._shape
-    dims = "<unknown>" if shape is None else (
-        "[" + ",".join("?" if d is None else str(d) for d in shape) + "]"
+    dims = (
+        "<unknown>"
+        if shape is None
+        else ("[" + ",".join("?" if d is None else str(d) for d in shape) + "]")
     )
     return InvalidArgumentError(
         op.node_def,

@@ -71,12 +71,6 @@ def _by_id(op: Operation) -> int:
     return op.id
 
 
-def has_side_effect(op: Operation) -> bool:
-    """True for ops that a function body runs although nothing reads them."""
-    spec = op.spec
-    return spec.stateful and (not op.outputs or spec.lower is None)
-
-
 class Scheduler:
     """Builds a Schedule from one or several graphs."""
 
@@ -116,7 +110,7 @@ class Scheduler:
             if spec.lower is None and outs and op.outputs[0].dtype is dtypes.resource:
                 self.schedule.handles[outs[0]] = op
                 continue
-            control = ()
+            control: tuple[int, ...] = ()
             if not outs and op.control_inputs:
                 control = tuple(
                     env[t] for c in op.control_inputs for t in c.outputs if t in env
@@ -133,7 +127,7 @@ class Scheduler:
             inner = self._bodies[instance] = {}
             for placeholder, argument in zip(body.inputs, op.inputs):
                 inner[placeholder] = env[argument]
-            effects = [o for o in body.get_operations() if has_side_effect(o)]
+            effects = body.effects
         self.add(inner, results, effects)
         for tensor, result in zip(op.outputs, results):
             env.setdefault(tensor, inner[result])
@@ -186,6 +180,5 @@ def schedule_function(
         else:
             scheduler.add(surrounding, [captured])
             env[placeholder] = surrounding[captured]
-    effects = [op for op in body.get_operations() if has_side_effect(op)]
-    scheduler.add(env, results, effects)
+    scheduler.add(env, results, body.effects)
     return scheduler.finish(inputs, [env[t] for t in results])

@@ -13,7 +13,6 @@ from gpugrad.graph.defaults import graph_context, stack
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Operation, Tensor
 
-
 _lock = threading.Lock()
 _global_graph: Graph | None = None
 
@@ -92,9 +91,12 @@ def graph_of(*values: Any) -> Graph:
 
 def apply_op(op_type: str, *args: Any, name: str | None = None, **attrs: Any) -> Any:
     """Add an op to the graph of its inputs, or run it if they are values."""
-    if run_eagerly is not None and not has_explicit_graph():
-        if _eager_mode or _all_values(args):
-            return run_eagerly(op_type, args, attrs, name)
+    if (
+        run_eagerly is not None
+        and not stack.graphs
+        and (_eager_mode or _all_values(args))
+    ):
+        return run_eagerly(op_type, args, attrs, name)
     return graph_of(*args).apply(op_type, *args, name=name, **attrs)
 
 

@@ -79,7 +79,9 @@ def _python_array(value: Any, dtype: DType | None) -> np.ndarray:
     except ValueError as error:
         if _has_none(value):
             raise ValueError(_NONE_MESSAGE) from None
-        raise ValueError(f"Can't convert non-rectangular Python sequence: {error}") from None
+        raise ValueError(
+            f"Can't convert non-rectangular Python sequence: {error}"
+        ) from None
     kind = array.dtype.kind
     if kind in "SU":
         array, kind = _bytes(array), "O"
@@ -89,7 +91,8 @@ def _python_array(value: Any, dtype: DType | None) -> np.ndarray:
         if not all(isinstance(v, (bytes, str)) for v in array.reshape(-1).tolist()):
             raise GraphTypeError(
                 f"Failed to convert {value!r} to a tensor: its elements are of type "
-                f"{type(array.reshape(-1)[0]).__name__}. Pass numbers, strings or arrays."
+                f"{type(array.reshape(-1)[0]).__name__}. Pass numbers, strings or "
+                "arrays."
             )
         array = _bytes(array.astype(object))
     if dtype is not None:
@@ -119,7 +122,7 @@ def _has_numpy_type(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and isinstance(value, np.generic)
 
 
-# --- what is known of a tensor ------------------------------------------------------
+# --- what is known of a tensor --------------------------------------------------------
 
 
 def partial_value(tensor: Any, depth: int = 0) -> np.ndarray | None:
@@ -133,6 +136,9 @@ def partial_value(tensor: Any, depth: int = 0) -> np.ndarray | None:
     value = op.attrs.get("value")
     if value is not None and not op.inputs:
         return value
+    captured = op.attrs.get("_captured")
+    if captured is not None:
+        return partial_value(captured, depth + 1)
     spec = op.spec
     if spec.value is None or depth > _DEPTH:
         return None

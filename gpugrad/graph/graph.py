@@ -103,7 +103,7 @@ class Graph:
         if here.overrides and spec.type in here.overrides:
             attrs["_gradient_op_type"] = here.overrides[spec.type].encode()
         if here.colocation:
-            attrs["_class"] = list(here.colocation)
+            attrs["_class"] = here.colocation
         op.control_inputs = self._control_inputs(op) if here.controllers else ()
         try:
             results = spec.infer(op) if spec.infer is not None else ()
@@ -146,11 +146,11 @@ class Graph:
 
     def _control_inputs(self, op: Operation) -> tuple[Operation, ...]:
         found: dict[Operation, None] = {}
+        before = {t.op for t in op.inputs}
         for controller in self._here.controllers:
-            made = controller.made
-            if made and any(t.op in made for t in op.inputs):
-                continue  # ordered already, through that input
-            found.update(dict.fromkeys(controller.ops))
+            if not before.isdisjoint(controller.made):
+                continue  # ordered already, through an input made in the block
+            found.update((c, None) for c in controller.ops if c not in before)
         return tuple(found)
 
     @staticmethod
@@ -165,8 +165,8 @@ class Graph:
             )
         other = next(f.name for f in spec.inputs if f.attr == formal.attr)
         return GraphTypeError(
-            f"Input '{formal.name}' of '{spec.type}' Op has type {dtype.name} that does "
-            f"not match type {attrs[formal.attr].name} of argument '{other}'. "
+            f"Input '{formal.name}' of '{spec.type}' Op has type {dtype.name} that "
+            f"does not match type {attrs[formal.attr].name} of argument '{other}'. "
             "Cast one of them: nothing is converted implicitly."
         )
 
@@ -207,7 +207,7 @@ class Graph:
                     label = formal.name if single else f"{formal.name}_{index}"
                     tensor = self._operand(spec, formal, item, attrs, f"{full}{label}")
                 inputs.append(tensor)
-            if not single:
+            if formal.number is not None:
                 attrs[formal.number] = len(arg)
         return full or name, tuple(inputs)
 
@@ -290,7 +290,7 @@ class Graph:
             f"{tensor.op.graph} and {self})."
         )
 
-    # --- operators ----------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------
 
     def binary(self, op_type: str, x: Any, y: Any, name: str) -> Any:
         """``x op y`` for operators: the tensor decides the value's dtype."""
@@ -317,7 +317,7 @@ class Graph:
         """``tensor[key]``."""
         return REGISTRY.numpy["getitem"](tensor, key)
 
-    # --- names and scopes ---------------------------------------------------------------
+    # --- names and scopes -------------------------------------------------------------
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
         """``name`` in the current scope, with a suffix if it is taken."""
@@ -417,7 +417,9 @@ class Graph:
         if not isinstance(op_type_map, dict) or not all(
             isinstance(k, str) and isinstance(v, str) for k, v in op_type_map.items()
         ):
-            raise TypeError("op_type_map must be a dictionary mapping strings to strings")
+            raise TypeError(
+                "op_type_map must be a dictionary mapping strings to strings"
+            )
         here = self._here
         before = here.overrides
         here.overrides = {**before, **op_type_map}
@@ -430,7 +432,7 @@ class Graph:
         """A context in which new ops go into this graph."""
         return defaults.graph_context(self)
 
-    # --- looking things up ----------------------------------------------------------------
+    # --- looking things up ------------------------------------------------------------
 
     def get_operations(self) -> list[Operation]:
         """Every operation, in the order of creation."""
@@ -497,8 +499,8 @@ class Graph:
             )
         if not index.isdigit():
             raise ValueError(
-                f"The name '{name}' looks a like a Tensor name, but is not a valid one. "
-                'Tensor names must be of the form "<op_name>:<output_index>".'
+                f"The name '{name}' looks a like a Tensor name, but is not a valid one."
+                ' Tensor names must be of the form "<op_name>:<output_index>".'
             )
         op = self._by_name.get(op_name)
         if op is None:
@@ -509,11 +511,12 @@ class Graph:
         if int(index) >= len(op.outputs):
             raise KeyError(
                 f"The name '{name}' refers to a Tensor which does not exist. The "
-                f"operation, '{op_name}', exists but only has {len(op.outputs)} outputs."
+                f"operation, '{op_name}', exists but only has {len(op.outputs)} "
+                "outputs."
             )
         return op.outputs[int(index)]
 
-    # --- collections and the rest -----------------------------------------------------------
+    # --- collections and the rest -----------------------------------------------------
 
     def add_to_collection(self, name: Any, value: Any) -> None:
         """Append ``value`` to the collection ``name``."""

@@ -11,7 +11,7 @@ from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.shapes import TensorShape
 
-IndexedSlicesValue = namedtuple(  # noqa: PYI024 (TensorFlow's public type)
+IndexedSlicesValue = namedtuple(
     "IndexedSlicesValue", ["values", "indices", "dense_shape"]
 )
 
@@ -95,8 +95,8 @@ class IndexedSlices:
         """The dense tensor: rows of equal index summed, zeros elsewhere."""
         if dtype is not None and dtype is not self.dtype:
             raise GraphTypeError(
-                f"Tensor conversion requested dtype {dtype.name} for IndexedSlices with "
-                f"dtype {self.dtype.name}."
+                f"Tensor conversion requested dtype {dtype.name} for IndexedSlices "
+                f"with dtype {self.dtype.name}."
             )
         if self._dense_shape is None:
             raise GraphError(
@@ -116,7 +116,9 @@ class IndexedSlices:
         return [self._values, self._indices, self._dense_shape], IndexedSlices
 
     def __str__(self) -> str:
-        dense = "" if self._dense_shape is None else f", dense_shape={self._dense_shape}"
+        dense = (
+            "" if self._dense_shape is None else f", dense_shape={self._dense_shape}"
+        )
         return f"IndexedSlices(indices={self._indices}, values={self._values}{dense})"
 
     __repr__ = __str__

@@ -76,8 +76,8 @@ def check_op_name(name: str, nested: bool) -> None:
     pattern = _NESTED_NAME if nested else _ROOT_NAME
     if not isinstance(name, str) or not pattern.match(name):
         raise GraphError(
-            f"'{name}' is not a valid node name: use letters, digits and the characters "
-            "_ . - / > \\, and begin with a letter, a digit or a dot."
+            f"'{name}' is not a valid node name: use letters, digits and the "
+            "characters _ . - / > \\, and begin with a letter, a digit or a dot."
         )
     if len(_checked) < 10_000 and not nested:
         _checked.add(name)

@@ -153,7 +153,7 @@ class Tensor:
         self._shape = shape
         self._consumers = None
 
-    # --- what it is -----------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------
 
     @property
     def graph(self) -> Graph:
@@ -228,7 +228,7 @@ class Tensor:
             return self.op.graph.apply("NotEqual", self, other, name="NotEqual")
         return self is not other
 
-    # --- what it is not: a value --------------------------------------------------------
+    # --- what it is not: a value ------------------------------------------------------
 
     def __bool__(self) -> bool:
         _no_value(f"Using a symbolic `tf.Tensor` as a Python `bool` ({self.name})")
@@ -256,7 +256,7 @@ class Tensor:
 
     __int__ = __float__ = __complex__ = __index__ = _python_number
 
-    # --- arithmetic: each names an op type -------------------------------------------------
+    # --- arithmetic: each names an op type --------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
         return self.op.graph.binary("AddV2", self, other, "add")
@@ -356,13 +356,15 @@ class Tensor:
         return self.op.graph.index(self, key)
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 (NumPy's name)
+    def T(self) -> Tensor:
         """The axes in reverse order."""
         return REGISTRY.numpy[np.transpose](self)
 
-    # --- NumPy's functions --------------------------------------------------------------
+    # --- NumPy's functions ------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *args: Any, **kwargs: Any
+    ) -> Any:
         function = REGISTRY.numpy.get(ufunc) if method == "__call__" else None
         if function is None or kwargs:
             return NotImplemented

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpugrad import dtypes
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Barrier, Call, Group, Step, Store
 from gpugrad.kir.scalar import Expr, Index, Lit, Load, Reduce, cast
@@ -79,7 +80,7 @@ class Builder:
         self.step: Buffer | None = None
         self._count = 0
 
-    # --- storage ------------------------------------------------------------------
+    # --- storage ----------------------------------------------------------------------
 
     def buffer(self, dtype: DType, size: int, kind: str = "temp") -> Buffer:
         """A new buffer."""
@@ -91,9 +92,7 @@ class Builder:
         size = 1
         for extent in shape:
             size *= extent
-        return View(
-            self.buffer(dtype, size, kind), shape, contiguous_strides(shape), 0
-        )
+        return View(self.buffer(dtype, size, kind), shape, contiguous_strides(shape), 0)
 
     def literal(self, value: np.ndarray, dtype: DType) -> View:
         """A constant."""
@@ -124,7 +123,7 @@ class Builder:
         """The value of a static input as a flat tuple of Python integers."""
         return tuple(int(v) for v in self.value(view).reshape(-1).tolist())
 
-    # --- steps --------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------
 
     def append(self, step: Step) -> None:
         """Add a step after all others."""
@@ -137,10 +136,9 @@ class Builder:
         loads: list[View] = []
         exprs: list[Expr] = []
         for view in views:
-            if view.buffer.kind == "const" and view.size == 1 and view.dtype.itemsize:
-                if view.dtype.name != "string":
-                    exprs.append(Lit(self.known(view).reshape(())[()], view.dtype))  # type: ignore[union-attr]
-                    continue
+            if view.size == 1 and view.buffer.kind == "const" and view.dtype.is_scalar:
+                exprs.append(Lit(self.value(view).reshape(())[()], view.dtype))
+                continue
             exprs.append(Load(len(loads), view.dtype))
             loads.append(view if view.shape == shape else view.broadcast(shape))
         return tuple(loads), exprs
@@ -260,7 +258,7 @@ class Builder:
         if len(members) > 1:
             self.append(Barrier(members))
 
-    # --- state --------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------
 
     def read(self, handle: Handle) -> View:
         """The variable's value at this place in the program's order."""
@@ -284,9 +282,7 @@ class Builder:
         return value
 
     def run_number(self) -> View:
-        """One int64 that differs from run to run of a session: random ops count by it."""
+        """One int64 that differs from run to run: random ops count by it."""
         if self.step is None:
-            from gpugrad.dtypes import int64
-
-            self.step = self.buffer(int64, 1, "step")
+            self.step = self.buffer(dtypes.int64, 1, "step")
         return View(self.step, (), (), 0)

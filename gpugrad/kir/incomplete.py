@@ -8,7 +8,6 @@ binomial distribution ("Fast and accurate computation of binomial probabilities"
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from functools import cache
 from math import pi
 from typing import Final
@@ -116,6 +115,8 @@ def _uniform_coefficients() -> tuple[tuple[float, ...], ...]:
     mu(eta) with eta**2 / 2 = mu - log(1 + mu) satisfies eta (1 + mu) = mu mu';
     c_0 = 1 / mu - 1 / eta, and c_k follows from c_(k-1) with the pole at 0 removed.
     """
+    from fractions import Fraction  # which imports half of the numeric library
+
     count = _UNIFORM_TERMS + 2 * _UNIFORM_ORDERS
     mu = [Fraction(0), Fraction(1)]
     for m in range(2, count + 3):
@@ -182,7 +183,7 @@ def igammac(a: Doubles, x: Doubles) -> Doubles:
     return _incomplete_gamma(a, x, upper=True)
 
 
-# --- beta -------------------------------------------------------------------------
+# --- beta -----------------------------------------------------------------------------
 
 
 def _beta_factor(a: Doubles, b: Doubles, x: Doubles, y: Doubles) -> Doubles:

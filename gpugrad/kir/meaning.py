@@ -19,7 +19,7 @@ from gpugrad.kir.scalar import OPS, ScalarOp
 Function = Callable[..., Any]
 
 
-# --- functions that NumPy has under another meaning, or not at all ----------------
+# --- functions that NumPy has under another meaning, or not at all --------------------
 
 
 def _refuse_zero(divisor: Any) -> None:
@@ -129,7 +129,7 @@ def _made(function: Callable[..., np.ndarray]) -> Function:
     return into
 
 
-# --- the rows ---------------------------------------------------------------------
+# --- the rows -------------------------------------------------------------------------
 
 MEANING: Final[dict[str, Function]] = {
     "cast": cast,
@@ -245,7 +245,7 @@ def function(op: ScalarOp, dtype: DType, nonzero: bool = False) -> Function:
     return MEANING[op.name]
 
 
-# --- reductions -------------------------------------------------------------------
+# --- reductions -----------------------------------------------------------------------
 
 REDUCTION: Final[dict[str, np.ufunc]] = {
     "sum": np.add,

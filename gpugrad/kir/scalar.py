@@ -33,7 +33,9 @@ class ScalarOp:
 
     def __call__(self, *args: Expr | complex) -> Apply:
         if len(args) != self.arity:
-            raise TypeError(f"{self.name} takes {self.arity} arguments, not {len(args)}")
+            raise TypeError(
+                f"{self.name} takes {self.arity} arguments, not {len(args)}"
+            )
         return Apply(self, _exprs(args))
 
     def __repr__(self) -> str:
@@ -244,7 +246,7 @@ def substitute(expr: Expr, mapping: dict[Expr, Expr]) -> Expr:
     return done[expr]
 
 
-# --- dtype rules ----------------------------------------------------------------
+# --- dtype rules ----------------------------------------------------------------------
 
 
 def _same(dts: tuple[DType, ...]) -> DType:
@@ -269,7 +271,7 @@ def _branch(dts: tuple[DType, ...]) -> DType:
     return _same(dts[1:])
 
 
-# --- the functions ----------------------------------------------------------------
+# --- the functions --------------------------------------------------------------------
 
 OPS: Final[dict[str, ScalarOp]] = {}
 

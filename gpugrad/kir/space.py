@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -74,9 +75,7 @@ class View(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """True when the view is exactly its buffer, in order."""
-        return (
-            self.offset == 0 and self.size == self.buffer.size and self.is_contiguous
-        )
+        return self.offset == 0 and self.size == self.buffer.size and self.is_contiguous
 
     def transpose(self, perm: Shape) -> View:
         """Axis ``i`` of the result is axis ``perm[i]``."""
@@ -103,8 +102,21 @@ class View(NamedTuple):
         """The view with extent 1 on each axis of stride 0, where it is constant."""
         if 0 not in self.strides or self.buffer.size == 0:
             return self
-        shape = tuple(n if s else 1 for n, s in zip(self.shape, self.strides))
-        return View(self.buffer, shape, self.strides, self.offset)
+        shape = tuple([n if s else 1 for n, s in zip(self.shape, self.strides)])
+        view = View(self.buffer, shape, self.strides, self.offset)
+        if 0 in self.shape and 0 not in shape:
+            # Of a view without elements nobody promised where it begins.
+            first, last = view.bounds
+            if first < 0 or last >= self.buffer.size:
+                return self
+        return view
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest element that a view with elements reaches."""
+        reach = [(n - 1) * s for n, s in zip(self.shape, self.strides)]
+        first = self.offset + sum([r for r in reach if r < 0])
+        return first, self.offset + sum([r for r in reach if r > 0])
 
     def slice(self, starts: Shape, sizes: Shape, steps: Shape | None = None) -> View:
         """``sizes[i]`` points from ``starts[i]`` by ``steps[i]`` along each axis."""
@@ -163,7 +175,7 @@ class View(NamedTuple):
                         return None
                     want, j = want * shape[j], j + 1
             run = old[i0:i]
-            for (_, outer), (n, inner) in zip(run, run[1:]):
+            for (_, outer), (n, inner) in pairwise(run):
                 if outer != n * inner:
                     return None
             step = run[-1][1]

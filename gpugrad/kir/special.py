@@ -42,7 +42,7 @@ def _horner(coefficients: Sequence[float], x: Doubles) -> Doubles:
     return total
 
 
-# --- the error function -----------------------------------------------------------
+# --- the error function ---------------------------------------------------------------
 # Rational approximations: W. J. Cody, Math. Comp. 23 (1969), 631-637.
 
 _ERF_NEAR = 0.46875
@@ -169,7 +169,7 @@ def erfinv(x: Doubles) -> Doubles:
     return result * sqrt(0.5)
 
 
-# --- the gamma function -----------------------------------------------------------
+# --- the gamma function ---------------------------------------------------------------
 # Stirling's series for large arguments, recurrence towards it, Taylor's series around
 # 2 and reflection: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions,
 # sections 6.1 and 6.3; NIST Digital Library of Mathematical Functions, chapter 5.
@@ -182,7 +182,7 @@ _DIGAMMA_ROOT: Final = (1.4616321449683622, 9.549995429965697e-17)
 @cache
 def _bernoulli(count: int) -> tuple[float, ...]:
     """B2, B4, ...: ``count`` Bernoulli numbers of even index."""
-    from fractions import Fraction
+    from fractions import Fraction  # which imports half of the numeric library
 
     numbers = [Fraction(1)]
     for n in range(1, 2 * count + 1):
@@ -301,7 +301,7 @@ def digamma(x: Doubles) -> Doubles:
     return _digamma(x)
 
 
-# --- zeta and polygamma -----------------------------------------------------------
+# --- zeta and polygamma ---------------------------------------------------------------
 
 
 @cache

@@ -55,7 +55,7 @@ class _Checker:
         if program.offsets:
             self._check_arena()
 
-    # --- what comes from outside --------------------------------------------------
+    # --- what comes from outside ------------------------------------------------------
 
     def _check_outside(self) -> None:
         program = self._program
@@ -89,7 +89,7 @@ class _Checker:
             )
         self._written.add(buffer.id)
 
-    # --- views --------------------------------------------------------------------
+    # --- views ------------------------------------------------------------------------
 
     def _check_view(self, view: View) -> None:
         buffer = view.buffer
@@ -99,7 +99,7 @@ class _Checker:
         if len(view.shape) != len(view.strides) or any(n < 0 for n in view.shape):
             self._fail(f"{view} has no proper shape and strides")
         if view.size:
-            first, last = _bounds(view)
+            first, last = view.bounds
             if first < 0 or last >= buffer.size:
                 self._fail(
                     f"view {_text(view)} reaches elements {first} to {last} of "
@@ -122,7 +122,7 @@ class _Checker:
         if view.size and repeats:
             self._fail(f"view {_text(view)} writes an element more than once")
 
-    # --- steps --------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------
 
     def _check_step(self, step: Step) -> None:
         for view in step.reads:
@@ -181,7 +181,7 @@ class _Checker:
             if axis in varying:
                 self._fail(f"stores one of {extent} values of {expr!r} on axis {axis}")
 
-    # --- results ------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------
 
     def _check_results(self) -> None:
         program = self._program
@@ -205,7 +205,7 @@ class _Checker:
         if not view.is_whole:
             self._fail(f"{_text(view)} is not the whole buffer")
 
-    # --- memory -------------------------------------------------------------------
+    # --- memory -----------------------------------------------------------------------
 
     def _check_arena(self) -> None:
         """Walk the steps with the live ranges in order of offset."""
@@ -273,18 +273,11 @@ def _text(view: View) -> str:
     )
 
 
-def _bounds(view: View) -> tuple[int, int]:
-    """The least and the greatest element that a view with elements reaches."""
-    reach = [(n - 1) * s for n, s in zip(view.shape, view.strides)]
-    low = view.offset + sum(r for r in reach if r < 0)
-    return low, view.offset + sum(r for r in reach if r > 0)
-
-
 def _overlap(a: View, b: View) -> bool:
     """True when the views have an element in common."""
     if a.buffer.id != b.buffer.id or not a.size or not b.size:
         return False
-    (first_a, last_a), (first_b, last_b) = _bounds(a), _bounds(b)
+    (first_a, last_a), (first_b, last_b) = a.bounds, b.bounds
     if last_a < first_b or last_b < first_a:
         return False
     # Interleaved views, such as every other column each: NumPy decides exactly.

@@ -13,6 +13,7 @@ from gpugrad.backends.base import Array, Backend, StepError
 from gpugrad.compiler.schedule import schedule
 from gpugrad.dtypes import DType
 from gpugrad.graph import build, constant
+from gpugrad.graph.defaults import graph_context
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import REGISTRY
 from gpugrad.graph.tensor import Tensor
@@ -124,7 +125,7 @@ class EagerTensor:
         return int(self.array.shape[0])
 
     def __iter__(self) -> Iterator[EagerTensor]:
-        return (self[i] for i in range(len(self)))
+        return (self.__getitem__(i) for i in range(len(self)))
 
     def __format__(self, spec: str) -> str:
         return format(self.numpy(), spec) if not self.ndim else str(self)
@@ -148,17 +149,29 @@ def _operator(name: str) -> Callable[..., Any]:
     return method
 
 
-_BINARY = "add sub mul truediv floordiv mod pow matmul and or xor".split()
+_BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+]
 for _name in (
     *[f"__{n}__" for n in _BINARY],
     *[f"__r{n}__" for n in _BINARY],
-    *[f"__{n}__" for n in "neg abs invert lt le gt ge getitem".split()],
+    *[f"__{n}__" for n in ["neg", "abs", "invert", "lt", "le", "gt", "ge", "getitem"]],
 ):
     setattr(EagerTensor, _name, _operator(_name))
 
 
 def _equality(op_type: str) -> Callable[..., Any]:
-    def method(self: EagerTensor, other: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
         if other is None or isinstance(other, Tensor):
             return NotImplemented
         return apply_now(op_type, (self, other), {}, None)
@@ -166,11 +179,13 @@ def _equality(op_type: str) -> Callable[..., Any]:
     return method
 
 
-EagerTensor.__eq__ = _equality("Equal")  # type: ignore[assignment]
-EagerTensor.__ne__ = _equality("NotEqual")  # type: ignore[assignment]
+EagerTensor.__eq__ = _equality("Equal")  # type: ignore[method-assign]
+EagerTensor.__ne__ = _equality("NotEqual")  # type: ignore[method-assign]
 
 
-def _ufunc(self: EagerTensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+def _ufunc(
+    self: EagerTensor, ufunc: Any, method: str, *args: Any, **kwargs: Any
+) -> Any:
     function = REGISTRY.numpy.get(ufunc) if method == "__call__" else None
     if function is None or kwargs or any(isinstance(a, Tensor) for a in args):
         return NotImplemented
@@ -188,7 +203,7 @@ EagerTensor.__array_ufunc__ = _ufunc  # type: ignore[attr-defined]
 EagerTensor.__array_function__ = _function  # type: ignore[attr-defined]
 
 
-# --- running a piece of graph at once --------------------------------------------------
+# --- running a piece of graph at once -------------------------------------------------
 
 _lock = threading.Lock()
 _store = VariableStore()
@@ -231,7 +246,7 @@ def run_now(function: Callable[..., Any], args: Sequence[Any]) -> Any:
         arrays.append(array)
         return tensor
 
-    with build.graph_context(graph):
+    with graph_context(graph):
         result = function(*[enter(a) for a in args])
     flat, rebuild = flatten(result)
     tensors = [graph.convert(t) for t in flat]

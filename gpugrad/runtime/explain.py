@@ -70,7 +70,9 @@ def _steps(program: Program) -> str:
     lines = [f"# {len(program.steps)} steps after {names}"]
     for step in program.steps:
         if isinstance(step, Group):
-            axes = [f"{n}{'r' if r else ''}" for n, r in zip(step.extents, step.reduced)]
+            axes = [
+                f"{n}{'r' if r else ''}" for n, r in zip(step.extents, step.reduced)
+            ]
             loads = ", ".join(_view(v) for v in step.loads)
             for store in step.stores:
                 lines.append(

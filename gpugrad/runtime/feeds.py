@@ -44,7 +44,9 @@ def _pairs(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
         return [(graph.as_graph_element(key, allow_operation=False), value)]
     except (TypeError, ValueError, KeyError) as error:
         message = error.args[0] if error.args else error
-        raise TypeError(f"Cannot interpret feed_dict key as Tensor: {message}") from None
+        raise TypeError(
+            f"Cannot interpret feed_dict key as Tensor: {message}"
+        ) from None
 
 
 def array_for(tensor: Tensor, value: Any, backend: Backend) -> Array:
@@ -94,18 +96,22 @@ def _host_array(tensor: Tensor, value: Any) -> np.ndarray:
         hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
     ):
         value = _foreign(value)
-    if isinstance(value, int) and dtype.is_integer and type(value) is not bool:
-        if not int(dtype.min) <= value <= int(dtype.max):
-            raise TypeError(
-                f"Type of feed value {value} with type {type(value)} is not compatible "
-                f"with Tensor type {dtype.np_dtype.type} of {describe(tensor.op)}. Try "
-                "explicitly setting the type of the feed tensor to a larger type."
-            )
+    if (
+        type(value) is int
+        and dtype.is_integer
+        and not int(dtype.min) <= value <= int(dtype.max)
+    ):
+        raise TypeError(
+            f"Type of feed value {value} with type {type(value)} is not compatible "
+            f"with Tensor type {dtype.np_dtype.type} of {describe(tensor.op)}. Try "
+            "explicitly setting the type of the feed tensor to a larger type."
+        )
     try:
         if dtype is dtypes.string:
             array = np.asarray(value)
             flat = [
-                v.encode() if isinstance(v, str) else v for v in array.reshape(-1).tolist()
+                v.encode() if isinstance(v, str) else v
+                for v in array.reshape(-1).tolist()
             ]
             out = np.empty(len(flat), object)
             out[:] = flat

@@ -39,8 +39,8 @@ def key_of(fetches: Any) -> Any:
         return (kind, *[key_of(f) for f in fetches])
     if fetches is None:
         raise TypeError(
-            "Argument `fetch` = None has invalid type NoneType. Cannot be None: fetch a "
-            "tensor, an operation, or a structure of them."
+            "Argument `fetch` = None has invalid type NoneType. Cannot be None: fetch "
+            "a tensor, an operation, or a structure of them."
         )
     return (id(fetches), fetches) if fetches.__hash__ else _Identity(fetches)
 
@@ -72,10 +72,9 @@ class Collector:
         """Note what ``fetches`` holds; how to rebuild it from values."""
         if isinstance(fetches, Mapping):
             parts = [self.collect(f) for f in fetches.values()]
-            keys, kind = list(fetches), type(fetches)
-            return lambda v: kind(
-                (k, part(v)) for k, part in zip(keys, parts)
-            )
+            keys = list(fetches)
+            kind: Any = type(fetches)
+            return lambda v: kind((k, part(v)) for k, part in zip(keys, parts))
         if isinstance(fetches, (list, tuple)):
             parts = [self.collect(f) for f in fetches]
             if hasattr(fetches, "_fields"):
@@ -108,10 +107,13 @@ class Collector:
         except (ValueError, KeyError) as error:
             message = error.args[0] if error.args else error
             raise GraphError(
-                f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. ({message})"
+                f"Fetch argument {fetch!r} cannot be interpreted as a Tensor. "
+                f"({message})"
             ) from None
         if not self.graph.is_fetchable(element):
-            raise GraphError(f"Operation {element.name!r} has been marked as not fetchable.")
+            raise GraphError(
+                f"Operation {element.name!r} has been marked as not fetchable."
+            )
         if isinstance(element, Operation):
             self.operations[element] = None
             return lambda v: None

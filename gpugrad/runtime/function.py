@@ -1,7 +1,8 @@
-"""gg.function: Python functions traced into graphs, by the signature of their arguments."""
+"""gg.function: Python functions traced into graphs, one a signature."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
@@ -15,6 +16,7 @@ from gpugrad.backends.base import StepError
 from gpugrad.compiler.schedule import schedule_function
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import build, constant, sessions
+from gpugrad.graph.defaults import graph_context
 from gpugrad.graph.function_graph import FunctionGraph
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import REGISTRY
@@ -56,7 +58,6 @@ class _Trace(NamedTuple):
     """One graph of a function, and how its arguments and results are wrapped."""
 
     body: FunctionGraph
-    count: int
     rebuild: Callable[[Sequence[Any]], Any]
     results: list[Tensor]
     single: bool
@@ -118,8 +119,10 @@ class Function:
         input_signature: Sequence[TensorSpec] | None = None,
     ) -> None:
         self.python_function = python_function
-        self._name = name or getattr(python_function, "__name__", "function")
-        self.input_signature = None if input_signature is None else tuple(input_signature)
+        self._name: str = name or getattr(python_function, "__name__", "function")
+        self.input_signature = (
+            None if input_signature is None else tuple(input_signature)
+        )
         self._signature = inspect.signature(python_function)
         self._traces: dict[Any, _Trace] = {}
         self._ready: dict[Any, _Ready] = {}
@@ -131,12 +134,12 @@ class Function:
         if instance is None:
             return self
         bound = Function(
-            self.python_function.__get__(instance, owner), self._name, self.input_signature
+            self.python_function.__get__(instance, owner),
+            self._name,
+            self.input_signature,
         )
-        try:
+        with contextlib.suppress(AttributeError):  # no __dict__: traced every time
             instance.__dict__[self.__name__] = bound  # type: ignore[attr-defined]
-        except AttributeError:
-            pass
         return bound
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -154,13 +157,13 @@ class Function:
     # --- arguments --------------------------------------------------------------------
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """All arguments by position, converted to the input signature if there is one."""
+        """All arguments by position, converted to the input signature if any."""
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(
-                f"Binding inputs to tf.function failed due to `{error}`. Received args: "
-                f"{args} and kwargs: {kwargs} for signature: {self._signature}."
+                f"Binding inputs to tf.function failed due to `{error}`. Received args:"
+                f" {args} and kwargs: {kwargs} for signature: {self._signature}."
             ) from None
         if bound.kwargs:
             bound.apply_defaults()
@@ -173,8 +176,9 @@ class Function:
             return bound.args
         if len(bound.args) != len(self.input_signature):
             raise TypeError(
-                "Binding inputs to tf.function failed due to `wrong number of arguments`:"
-                f" the signature has {len(self.input_signature)}, given {len(bound.args)}."
+                "Binding inputs to tf.function failed due to `wrong number of "
+                f"arguments`: the signature has {len(self.input_signature)}, given "
+                f"{len(bound.args)}."
             )
         return tuple(
             self._conform(a, s) for a, s in zip(bound.args, self.input_signature)
@@ -189,8 +193,8 @@ class Function:
         shape = value._shape if isinstance(value, Tensor) else value.shape
         if dtype is not spec.dtype or not spec.shape.is_compatible_with(shape):
             raise TypeError(
-                f"Binding inputs to tf.function failed due to `Can not cast {value!r} to "
-                f"{spec!r}`."
+                "Binding inputs to tf.function failed due to `Can not cast "
+                f"{value!r} to {spec!r}`."
             )
         return value
 
@@ -211,23 +215,24 @@ class Function:
         body = FunctionGraph(outer, self._name)
         names = list(self._signature.parameters)
         specs = self.input_signature
-        with build.graph_context(body):
+        with graph_context(body):
             inputs = []
             for index, arg in enumerate(args):
-                name = names[index] if index < len(names) else names[-1] if names else "x"
+                name = (
+                    names[index] if index < len(names) else names[-1] if names else "x"
+                )
                 if specs is not None:
                     arg = specs[index]
                 inputs.append(_placeholders(body, arg, name))
-            count = len(body.inputs)
             result = self.python_function(*inputs)
             flat, rebuild = flatten(_checked(result))
             tensors = [body.convert(t) for t in flat]
         body.outputs = tensors
-        return _Trace(body, count, rebuild, tensors, isinstance(result, Tensor))
+        return _Trace(body, rebuild, tensors, isinstance(result, Tensor))
 
     def _call_in_graph(self, key: Any, args: tuple[Any, ...], found: list[Any]) -> Any:
         graph = build.graph_of(*found) if found else build.get_default_graph()
-        with build.graph_context(graph):
+        with graph_context(graph):
             trace = self._trace(key, args)
             tensors = [graph.convert(f) for f in found]
             results = REGISTRY.call_function(trace.body, tensors)
@@ -302,7 +307,18 @@ def _placeholders(body: FunctionGraph, arg: Any, name: str) -> Any:
     return arg
 
 
-_LEAVES = (Tensor, EagerTensor, np.ndarray, np.generic, bool, int, float, complex, str, bytes)
+_LEAVES = (
+    Tensor,
+    EagerTensor,
+    np.ndarray,
+    np.generic,
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+)
 
 
 def _checked(result: Any) -> Any:
@@ -313,16 +329,19 @@ def _checked(result: Any) -> Any:
     elif isinstance(result, (list, tuple)):
         for value in result:
             _checked(value)
-    elif result is not None and not isinstance(result, _LEAVES):
-        if not hasattr(result, "__tensor__") and not isinstance(result, Operation):
-            raise TypeError(
-                "To be compatible with tf.function, Python functions must return zero or "
-                f"more Tensors or ExtensionTypes or None values; got {result!r}."
-            )
+    elif not (
+        result is None
+        or isinstance(result, (*_LEAVES, Operation))
+        or hasattr(result, "__tensor__")
+    ):
+        raise TypeError(
+            "To be compatible with tf.function, Python functions must return zero or "
+            f"more Tensors or ExtensionTypes or None values; got {result!r}."
+        )
     return None if isinstance(result, Operation) else result
 
 
-# --- running on values ------------------------------------------------------------------
+# --- running on values ----------------------------------------------------------------
 
 _sessions_lock = threading.Lock()
 

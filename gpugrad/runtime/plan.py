@@ -6,7 +6,6 @@ host, it is several stages with the host in between.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,25 +111,26 @@ class Plan:
         # The items that must run on the host show that several stages are certain.
         self.single = all(i.op.spec.host is None for i in schedule.items)
 
-    def run(
-        self, feeds: Sequence[Array], shapes: Any, context: Context
-    ) -> list[Array]:
+    def run(self, feeds: Sequence[Array], shapes: Any, context: Context) -> list[Array]:
         """The fetched values, in order, as arrays of the device."""
         if self.single and not self._static:
             compiled = self._stages.get((0, shapes))
-            if compiled is not None and compiled.generation == context.generation:
-                if compiled.stage.stop == len(self.schedule.items):
-                    results = compiled.executable.run(
-                        feeds, context.arrays, context.next_step()
-                    )
-                    if compiled.fresh_slots:
-                        self._committed(context)
-                    order = self.order
-                    return results if order is None else [results[i] for i in order]
+            if (
+                compiled is not None
+                and compiled.generation == context.generation
+                and compiled.stage.stop == len(self.schedule.items)
+            ):
+                results = compiled.executable.run(
+                    feeds, context.arrays, context.next_step()
+                )
+                if compiled.fresh_slots:
+                    self._committed(context)
+                order = self.order
+                return results if order is None else [results[i] for i in order]
         values = dict(zip(self.schedule.inputs, feeds))
         return self._run_stages(values, context)
 
-    # --- several stages -----------------------------------------------------------------
+    # --- several stages ---------------------------------------------------------------
 
     def _run_stages(self, values: dict[int, Array], context: Context) -> list[Array]:
         schedule = self.schedule
@@ -194,8 +194,10 @@ class Plan:
             except NeedsInput as need:
                 if values[need.number].size > _STATIC_LIMIT:
                     raise InvalidArgumentError(
-                        None, None, "A shape depends on an array of more than "
-                        f"{_STATIC_LIMIT} elements. Pass the sizes as a short vector."
+                        None,
+                        None,
+                        "A shape depends on an array of more than "
+                        f"{_STATIC_LIMIT} elements. Pass the sizes as a short vector.",
                     ) from None
                 static = self._static.setdefault(start, set())
                 static.add(need.number)

@@ -70,7 +70,9 @@ class BaseSession:
         if not isinstance(target, (str, bytes)):
             raise TypeError(f"target must be a string, but got {target!r}.")
         if graph is not None and not isinstance(graph, Graph):
-            raise TypeError(f"graph must be a tf.Graph, but got {type(graph).__name__}.")
+            raise TypeError(
+                f"graph must be a tf.Graph, but got {type(graph).__name__}."
+            )
         if config is not None and not isinstance(config, ConfigProto):
             raise TypeError(
                 f"config must be a tf.ConfigProto, but got {type(config).__name__}."
@@ -99,7 +101,7 @@ class BaseSession:
         kind = "GPU" if self._backend.name == "cupy" else "CPU"
         return [f"/device:{kind}:0 ({self._backend.device_name})"]
 
-    # --- running ------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------
 
     def run(
         self,
@@ -126,7 +128,7 @@ class BaseSession:
         else:
             if feed_dict is not None and not isinstance(feed_dict, dict):
                 feeds.expand(self._graph, feed_dict)
-            key, values, tensors = (), (), ()
+            key, values, tensors = (), [], ()
         with self._lock:
             if self._closed:
                 raise RuntimeError("Attempted to use a closed Session.")
@@ -172,8 +174,8 @@ class BaseSession:
     def _prepare(self, structure: Any, key: Any, fed: Sequence[Tensor]) -> _Prepared:
         if self._graph.version == 0:
             raise RuntimeError(
-                "The Session graph is empty. Add operations to the graph before calling "
-                "run()."
+                "The Session graph is empty. Add operations to the graph before "
+                "calling run()."
             )
         parsed = fetches.parse(self._graph, structure)
         plan = Plan(schedule(parsed.tensors, parsed.operations, fed))
@@ -198,7 +200,10 @@ class BaseSession:
             raise step_error(error) from error.cause
 
     def make_callable(
-        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
+        self,
+        fetches: Any,
+        feed_list: Sequence[Any] | None = None,
+        accept_options: bool = False,
     ) -> Any:
         """A function of the values of ``feed_list`` that runs ``fetches``."""
         keys = list(feed_list or ())

@@ -138,9 +138,7 @@ def test_barriers_name_the_streams_of_their_members() -> None:
     b.barrier([y, z])
     program = close(b, [x], [y, z])
     steps = (program.steps[0], program.steps[1]._replace(stream=2), *program.steps[2:])
-    program = assign_streams(
-        Program(**{**_fields(program), "steps": steps})
-    )
+    program = assign_streams(Program(**{**_fields(program), "steps": steps}))
     (barrier,) = [s for s in program.steps if isinstance(s, Barrier)]
     assert barrier.streams == (0, 2)
 
@@ -169,10 +167,10 @@ def test_memory_is_reused_along_a_chain() -> None:
     check_program(program)
 
 
-def test_live_values_do_not_share(rounds: int = 40) -> None:
+def test_live_values_do_not_share() -> None:
     """Random programs: two buffers that are alive together never overlap."""
     rng = np.random.default_rng(3)
-    for _ in range(rounds):
+    for _ in range(40):
         b = Builder()
         x = b.new(F32, (64,), "input")
         values = [x]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, namedtuple
 
+import gpugrad.compat.v1 as tf
 import numpy as np
 import pytest
 
 import gpugrad as gg
-import gpugrad.compat.v1 as tf
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def graph():
 
 
 def test_structures_come_back() -> None:
-    Pair = namedtuple("Pair", "first second")  # noqa: PYI024
+    Pair = namedtuple("Pair", "first second")
     x = tf.constant([1.0, 2.0])
     s = tf.constant(3.0)
     with tf.Session() as session:

@@ -162,7 +162,10 @@ def test_array_libraries_stay_below_the_backend_line() -> None:
 def test_peers_are_never_imported() -> None:
     for path in FILES:
         for name, line in imports(path):
-            assert name.split(".")[0] not in {"tensorflow", "jax", "torch"}, (path, line)
+            assert name.split(".")[0] not in {"tensorflow", "jax", "torch"}, (
+                path,
+                line,
+            )
 
 
 def test_import_brings_no_cupy() -> None:

@@ -1,0 +1,306 @@
+"""A Program as Python source: straight-line code, one NumPy call a line.
+
+What stays from run to run (temps, constants, scratch) is bound to global names of the
+generated module; what is new in each run (feeds, variables, outputs) is a local. Long
+programs are split into functions, because CPython compiles a long function slowly.
+
+    t7, t7_1   views of temp buffer 7          i0, v3, o1   feed, variable, output
+    c4         a constant buffer               k0           a literal
+    s2         scratch                         n0           indices along an axis
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from types import CodeType
+from typing import Any, Final
+
+import numpy as np
+
+from gpugrad.backends.numpy.kernel import Kernel, Plan
+from gpugrad.backends.numpy.storage import Scratch, Storage, itemised, strided
+from gpugrad.dtypes import DType, string
+from gpugrad.kir.program import Barrier, Call, Commit, Group, Program
+from gpugrad.kir.scalar import Expr, Lit
+from gpugrad.kir.space import Shape, View
+
+# Lines a function. Compiling took 11 us a line in functions of 1,000 lines, 21 in one
+# of 100,000, and 8 in functions of 200.
+PART_LINES: Final = 200
+
+_serial = count()
+
+_STATIC: Final = {"temp": "t", "const": "c", "step": "t"}
+
+
+class Part:
+    """One function of the generated code: its lines, and the step of each line."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps: list[int | None] = []
+        # Locals of the run that the lines use, in the order of their first use.
+        self.locals: dict[str, None] = {}
+
+
+class Module:
+    """The generated code: text, compiled functions, and where each line came from."""
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self._serial = next(_serial)
+        self._texts: list[str] = []
+        self._steps: dict[str, list[int | None]] = {}
+
+    def add(self, header: str, lines: list[str], steps: list[int | None]) -> None:
+        """Compile one function and put it into the namespace."""
+        name = f"<gpugrad program {self._serial}, part {len(self._texts)}>"
+        text = "\n    ".join((header, *lines)) + "\n"
+        code: CodeType = compile(text, name, "exec", dont_inherit=True)
+        exec(code, self.namespace)
+        self._texts.append(text)
+        self._steps[name] = [None, *steps]
+
+    def step_at(self, filename: str, line: int) -> int | None:
+        """The number of the step that a line of ours belongs to."""
+        steps = self._steps.get(filename)
+        return None if steps is None else steps[line - 1]
+
+    @property
+    def source(self) -> str:
+        """The text of all functions, after a list of the literals in it."""
+        literals = [
+            f"# {name} = {value.dtype} {value!s}"
+            for name, value in self.namespace.items()
+            if name[0] == "k" and name[1:].isdigit()
+        ]
+        heading = ["\n".join(literals) + "\n"] if literals else []
+        return "\n".join(heading + self._texts)
+
+
+class Generator:
+    """Writes the code of one Program. Use it once: ``Generator(program).module()``."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._storage = Storage(program)
+        self.scratch = Scratch()
+        self.plans: dict[tuple[Expr, ...], Plan] = {}
+        self.namespace: dict[str, Any] = {
+            "np": np,
+            "copyto": np.copyto,
+            "empty": np.empty,
+            "fits": _fits,
+            "ndarray": np.ndarray,
+            "strided": strided,
+        }
+        self._names: dict[tuple[int, Shape, Shape, int], str] = {}
+        self._views_of: dict[int, int] = {}
+        self._bound: dict[Any, str] = {}
+        self._prologue: list[str] = []
+        # Shape of each output, and the local that holds each feed, variable, output.
+        self._output_shapes: dict[int, Shape] = {}
+        self._locals: dict[int, str] = {}
+        self._parts = [Part()]
+        self._step: int | None = None
+
+    def module(self) -> Module:
+        """Write and compile everything."""
+        self._receive()
+        for number, step in enumerate(self._program.steps):
+            self._step = number
+            if len(self._parts[-1].lines) >= PART_LINES:
+                self._parts.append(Part())
+            if type(step) is Group:
+                Kernel(self, step).write()
+            elif type(step) is Call:
+                self._call(step)
+            else:
+                assert type(step) is Barrier
+                # One stream: everything before is written already.
+                members = ", ".join(self.view(m) for m in step.members)
+                self.line(f"# barrier: {members}")
+        self._step = None
+        return self._compile()
+
+    # --- what kernels write with ------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """One line of the current step."""
+        part = self._parts[-1]
+        part.lines.append(text)
+        part.steps.append(self._step)
+
+    def bind(self, value: Any, name: str) -> str:
+        """A global name for ``value``: ``name``, or that with a number behind it."""
+        bound = self._bound.get(value)
+        if bound is None:
+            bound = name if name not in self.namespace else f"{name}_{len(self._bound)}"
+            self._bound[value] = bound
+            self.namespace[bound] = value
+        return bound
+
+    def dtype(self, dtype: DType) -> str:
+        """The name of a NumPy type."""
+        self.namespace[dtype.name] = dtype.np_dtype
+        return dtype.name
+
+    def literal(self, literal: Lit) -> str:
+        """The name of a literal, an array of rank 0: ufuncs take it twice as fast."""
+        name = self._bound.get(literal)
+        if name is None:
+            name = self._bound[literal] = f"k{len(self._bound)}"
+            value = np.empty((), literal.dtype.np_dtype)
+            value[()] = literal.value
+            self.namespace[name] = value
+        return name
+
+    def indices(self, axis: int, extents: Shape) -> str:
+        """The name of the coordinates along an axis, with extent 1 along the others."""
+        key = (axis, extents)
+        name = self._bound.get(key)
+        if name is None:
+            name = self._bound[key] = f"n{len(self._bound)}"
+            shape = [1] * len(extents)
+            shape[axis] = extents[axis]
+            self.namespace[name] = np.arange(extents[axis]).reshape(shape)
+        return name
+
+    def view(self, view: View) -> str:
+        """The name of the array that is ``view``."""
+        key = (view.buffer.id, *view[1:])
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = self._new_view(view)
+        if name[0] in "ivo":
+            self._parts[-1].locals[name] = None
+        return name
+
+    # --- views ------------------------------------------------------------------------
+
+    def _new_view(self, view: View) -> str:
+        buffer = view.buffer
+        number = self._views_of.get(buffer.id, 0)
+        self._views_of[buffer.id] = number + 1
+        prefix = _STATIC.get(buffer.kind)
+        if prefix is not None or 0 in view.shape:
+            name = f"{prefix or 'e'}{buffer.id}"
+            if number:
+                name = f"{name}_{number}"
+            if prefix is None:
+                self.namespace[name] = np.empty(view.shape, buffer.dtype.np_dtype)
+            else:
+                self.namespace[name] = self._storage.array(view)
+            return name
+        return self._local_view(view, number)
+
+    def _local_view(self, view: View, number: int) -> str:
+        """A view of a feed, variable or output: made anew in each run."""
+        buffer = view.buffer
+        base = self._locals[buffer.id]
+        own_shape = self._output_shapes.get(buffer.id)
+        whole = view.is_whole
+        if whole and view.shape == own_shape:
+            return base
+        name = f"{base}_{number}"
+        shape = view.shape
+        if whole and own_shape is not None:
+            made = f"{base}.reshape({shape})"
+        elif whole:
+            # The program says how many elements a feed has, not in which shape.
+            made = f"{base} if {base}.shape == {shape} else {base}.reshape({shape})"
+        elif buffer.dtype is string:
+            where = f"{shape}, {view.strides}, {view.offset}"
+            made = f"strided({base}.reshape(-1), {where})"
+        else:
+            first = view.offset * buffer.dtype.itemsize
+            steps = itemised(buffer, view.strides)
+            dtype = self.dtype(buffer.dtype)
+            made = f"ndarray({shape}, {dtype}, {base}, {first}, {steps})"
+        self._prologue.append(f"{name} = {made}")
+        return name
+
+    # --- the parts of the run ---------------------------------------------------------
+
+    def _receive(self) -> None:
+        """Give each feed, variable and output its local."""
+        program, write = self._program, self._prologue.append
+        for number, buffer in enumerate(program.inputs):
+            self._locals[buffer.id] = f"i{number}"
+        if program.inputs:
+            names = ", ".join(self._locals[b.id] for b in program.inputs)
+            write(f"({names},) = inputs")
+        for slot, buffer in program.variables:
+            self._locals[buffer.id] = f"v{slot}"
+            write(f"v{slot} = variables[{slot}]")
+        if program.step is not None:
+            counter = View(program.step, (), (), 0)
+            write(f"{self.view(counter)}[...] = step")
+        for view in program.outputs:
+            buffer = view.buffer
+            if buffer.kind != "output" or not view.is_whole:
+                raise AssertionError(f"output {view} is not a whole output buffer")
+            if buffer.id not in self._locals:
+                name = f"o{len(self._output_shapes)}"
+                self._locals[buffer.id] = name
+                self._output_shapes[buffer.id] = view.shape
+                write(f"{name} = empty({view.shape}, {self.dtype(buffer.dtype)})")
+
+    def _call(self, call: Call) -> None:
+        impl = f"call{self._step}"
+        self.namespace[impl] = call.impl
+        outs = "".join(f"{self.view(v)}, " for v in call.outs)
+        parts = ["np", f"({outs})", *map(self.view, call.args)]
+        for number, (attr, value) in enumerate(call.attrs):
+            bound = f"a{self._step}_{number}"
+            self.namespace[bound] = value
+            parts.append(f"{attr}={bound}")
+        comment = f"  # {call.name}" if call.name.isidentifier() else ""
+        self.line(f"{impl}({', '.join(parts)}){comment}")
+
+    def _commits(self, commits: tuple[Commit, ...]) -> Iterator[str]:
+        """Store variables: whatever can fail comes before the first write."""
+        read = dict(self._program.variables)
+        values = [self.view(c.view) for c in commits]
+        for (slot, view), value in zip(commits, values, strict=True):
+            if slot not in read:
+                yield f"v{slot} = variables[{slot}]"
+            same = f"fits(v{slot}, {value})"
+            if slot in read and read[slot].dtype is view.dtype:
+                same = f"v{slot}.shape == {view.shape}"
+            yield f"w{slot} = None if {same} else {value}.copy()"
+        for (slot, _), value in zip(commits, values, strict=True):
+            yield f"if w{slot} is None: v{slot}[...] = {value}"
+            yield f"else: variables[{slot}] = w{slot}"
+
+    def _results(self) -> str:
+        names: list[str] = []
+        for view in self._program.outputs:
+            name = self._locals[view.buffer.id]
+            names.append(f"{name}.copy()" if name in names else name)
+        return f"return [{', '.join(names)}]"
+
+    def _compile(self) -> Module:
+        epilogue = [*self._commits(self._program.commits), self._results()]
+        module = Module(self.namespace)
+        self.namespace.update(self.scratch.arrays())
+        body: list[str] = []
+        steps: list[int | None] = []
+        if len(self._parts) == 1:
+            body, steps = self._parts[0].lines, self._parts[0].steps
+        else:
+            for number, part in enumerate(self._parts):
+                names = ", ".join(part.locals)
+                module.add(f"def part{number}({names}):", part.lines, part.steps)
+                body.append(f"part{number}({names})")
+                steps.append(None)
+        lines = [*self._prologue, *body, *epilogue]
+        steps = [None] * len(self._prologue) + steps + [None] * len(epilogue)
+        module.add("def run(inputs, variables, step):", lines, steps)
+        return module
+
+
+def _fits(now: np.ndarray | None, value: np.ndarray) -> bool:
+    """True when ``value`` can be written into the variable's array as it is now."""
+    return now is not None and now.shape == value.shape and now.dtype == value.dtype

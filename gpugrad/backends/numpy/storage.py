@@ -1,0 +1,131 @@
+"""Where the arrays of a Program live: one arena, scratch, and views of both."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final
+
+import numpy as np
+
+from gpugrad.dtypes import DType
+from gpugrad.kir.program import Program
+from gpugrad.kir.space import Buffer, Shape, View
+
+# A cache line, and the widest vector load.
+ALIGNMENT: Final = 64
+
+
+def aligned_bytes(count: int) -> np.ndarray:
+    """``count`` bytes, not filled, from an address divisible by ALIGNMENT."""
+    raw = np.empty(count + ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % ALIGNMENT
+    return raw[skip : skip + count]
+
+
+def strided(flat: np.ndarray, shape: Shape, strides: Shape, offset: int) -> np.ndarray:
+    """Part of a flat array of Python objects; strides and offset in elements."""
+    # ndarray(buffer=...) refuses objects.
+    steps = tuple(s * flat.itemsize for s in strides)
+    return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps)
+
+
+def view_of(base: np.ndarray, first_byte: int, view: View) -> np.ndarray:
+    """``view`` where its buffer begins ``first_byte`` bytes into flat ``base``."""
+    dtype = view.buffer.dtype.np_dtype
+    assert dtype is not None
+    if 0 in view.shape:
+        return np.empty(view.shape, dtype)
+    if dtype.hasobject:
+        return strided(base, view.shape, view.strides, view.offset)
+    size = dtype.itemsize
+    return np.ndarray(
+        view.shape,
+        dtype,
+        base,
+        first_byte + view.offset * size,
+        tuple([s * size for s in view.strides]),
+    )
+
+
+class Storage:
+    """The arrays that a Program keeps from run to run: temps, constants, the step.
+
+    A temp lies in the arena where the memory pass put it, or, if that has not run
+    (and for strings, which are Python objects), in an array of its own.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._offsets = program.offsets
+        self._arena = aligned_bytes(program.arena_bytes) if program.offsets else None
+        self._own = {key: np.reshape(a, -1) for key, a in program.consts.items()}
+
+    def array(self, view: View) -> np.ndarray:
+        """The array that is ``view`` of a temp, const or step buffer."""
+        buffer = view.buffer
+        offset = self._offsets.get(buffer.id)
+        if offset is not None and self._arena is not None:
+            return view_of(self._arena, offset, view)
+        own = self._own.get(buffer.id)
+        if own is None:
+            own = self._own[buffer.id] = np.empty(buffer.size, buffer.dtype.np_dtype)
+        return view_of(own, 0, view)
+
+
+class Scratch:
+    """Memory for what a kernel computes on the way: slots, taken and given back.
+
+    Slots are shared by all kernels of a Program; each is as large as its largest
+    use, which is known only when all code has been written. So ``take`` hands out
+    names, and ``arrays`` makes the arrays behind them.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        # The lowest first: then equal kernels use equal slots, and share the arrays.
+        self._free: list[int] = []
+        self._names: dict[tuple[int, DType, Shape], str] = {}
+        self._object_slots = 0
+
+    def take(self, dtype: DType, shape: Shape) -> tuple[str, int]:
+        """A name for an array of this kind, and its slot, to be given back."""
+        assert dtype.np_dtype is not None
+        if dtype.np_dtype.hasobject:
+            # Strings are rare: a new slot each time, never shared with bytes.
+            self._object_slots += 1
+            slot = -self._object_slots
+        else:
+            size = dtype.itemsize
+            for extent in shape:
+                size *= extent
+            if self._free:
+                slot = heapq.heappop(self._free)
+                self._sizes[slot] = max(self._sizes[slot], size)
+            else:
+                slot = len(self._sizes)
+                self._sizes.append(size)
+        key = (slot, dtype, shape)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"s{len(self._names)}"
+        return name, slot
+
+    def give_back(self, slot: int) -> None:
+        """What the slot holds is not needed any more."""
+        if slot >= 0:
+            heapq.heappush(self._free, slot)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The array behind each name."""
+        memory = [aligned_bytes(size) for size in self._sizes]
+        made = {}
+        for (slot, dtype, shape), name in self._names.items():
+            if slot < 0:
+                made[name] = np.empty(shape, dtype.np_dtype)
+            else:
+                made[name] = np.ndarray(shape, dtype.np_dtype, memory[slot])
+        return made
+
+
+def itemised(buffer: Buffer, strides: Shape) -> Shape:
+    """``strides`` in bytes."""
+    return tuple(s * buffer.dtype.itemsize for s in strides)

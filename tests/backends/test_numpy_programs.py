@@ -1,0 +1,34 @@
+"""Random programs: the NumPy backend against the interpreter, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+
+from gpugrad.backends.numpy.backend import NumpyBackend
+from gpugrad.kir.verify import check_program
+from tests.backends.programs import Trial, trials
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(trials())
+def test_equals_the_interpreter(trial: Trial) -> None:
+    check_program(trial.program)
+    outputs, committed = trial.expected()
+    inputs = [a.copy() for a in trial.inputs]
+    store = [None if a is None else a.copy() for a in trial.variables]
+    executable = NumpyBackend().load(trial.program)
+    for _ in range(2):  # nothing may be left behind by the first run
+        results = executable.run(trial.inputs, list(trial.variables), 0)
+        for found, wanted, view in zip(results, outputs, trial.program.outputs):
+            assert found.dtype == view.dtype.np_dtype
+            assert found.flags.c_contiguous
+            np.testing.assert_array_equal(found, wanted, executable.source)
+    variables = list(trial.variables)
+    executable.run(trial.inputs, variables, 0)
+    for slot, wanted in committed.items():
+        np.testing.assert_array_equal(variables[slot], wanted, strict=True)
+    for before, after in zip(inputs, trial.inputs):
+        np.testing.assert_array_equal(after, before)
+    for before, after in zip(store, trial.variables):
+        np.testing.assert_array_equal(after, before)
