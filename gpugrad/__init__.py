@@ -1,1 +1,25 @@
 """gpugrad: tf.gradients on NumPy and CUDA, without TensorFlow."""
+
+from typing import Any
+
+from gpugrad import api, control, ops
+from gpugrad.runtime import eager
+from gpugrad.version import VERSION as __version__  # noqa: N811
+
+ops.install()
+control.install()
+eager.install()
+
+_names = api.names("gg")
+globals().update(_names)
+
+from gpugrad import bitwise, debugging, linalg, math, nn, random, raw_ops  # noqa: E402
+
+__all__ = sorted(
+    [*_names, "__version__", "bitwise", "debugging", "linalg", "math", "nn", "random"]
+    + ["raw_ops"]
+)
+
+
+def __getattr__(name: str) -> Any:
+    return api.missing(__name__, globals())(name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gpugrad import dtypes
 from gpugrad.graph.tensor import Operation, Tensor
+
+# The value number of each tensor that there is; -1 for each operation that is done.
+Environment = dict[Tensor | Operation, int]
 
 
 class Item(NamedTuple):
@@ -42,15 +45,17 @@ class Schedule:
 
 
 def needed(
-    tensors: Iterable[Tensor], ops: Iterable[Operation], fed: set[Tensor]
+    tensors: Iterable[Tensor],
+    ops: Iterable[Operation],
+    fed: Container[Tensor | Operation],
 ) -> list[Operation]:
     """The operations behind ``tensors`` and ``ops``, in the order of creation.
 
-    Fed tensors are not looked behind. Creation order respects data and control
+    Fed tensors and operations that are done are not looked behind. Creation order respects data and control
     edges, and is the program order of reads and writes of variables.
     """
     stack = [t.op for t in tensors if t not in fed]
-    stack.extend(ops)
+    stack.extend(op for op in ops if op not in fed)
     seen = set(stack)
     stack = list(seen)
     while stack:
@@ -61,7 +66,7 @@ def needed(
                 seen.add(producer)
                 stack.append(producer)
         for producer in op.control_inputs:
-            if producer not in seen:
+            if producer not in seen and producer not in fed:
                 seen.add(producer)
                 stack.append(producer)
     return sorted(seen, key=_by_id)
@@ -76,8 +81,9 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.schedule = Schedule()
-        # One environment a graph execution: tensor -> value number.
-        self._bodies: dict[Any, dict[Tensor, int]] = {}
+        # One environment an execution of a body, by the environment that the call
+        # stands in and the call's instance.
+        self._bodies: dict[Any, Environment] = {}
         self._count = 0
 
     def new_value(self) -> int:
@@ -87,14 +93,15 @@ class Scheduler:
 
     def add(
         self,
-        env: dict[Tensor, int],
+        env: Environment,
         tensors: Sequence[Tensor],
         ops: Sequence[Operation] = (),
     ) -> None:
         """Schedule what ``tensors`` and ``ops`` need and ``env`` does not have."""
         items = self.schedule.items
-        for op in needed(tensors, ops, env.keys()):  # type: ignore[arg-type]
+        for op in needed(tensors, ops, env):
             spec = op.spec
+            env[op] = -1
             if spec.inline is not None:
                 self._inline(op, env)
                 continue
@@ -118,18 +125,18 @@ class Scheduler:
             ins = tuple([env[t] for t in op.inputs])
             items.append(Item(op, ins, tuple(outs), control))
 
-    def _inline(self, op: Operation, env: dict[Tensor, int]) -> None:
-        """Schedule the body of a call; its results are the call's outputs."""
-        body, results, instance = op.spec.inline(op)  # type: ignore[misc]
-        inner = self._bodies.get(instance)
-        effects: Sequence[Operation] = ()
-        if inner is None:
-            inner = self._bodies[instance] = {}
-            for placeholder, argument in zip(body.inputs, op.inputs):
-                inner[placeholder] = env[argument]
-            effects = body.effects
-        self.add(inner, results, effects)
-        for tensor, result in zip(op.outputs, results):
+    def _inline(self, op: Operation, env: Environment) -> None:
+        """Schedule the body of a call; its results are the call's outputs.
+
+        Calls of one instance are one execution: what an earlier one has computed
+        is there, and effects happen once.
+        """
+        call = op.spec.inline(op)  # type: ignore[misc]
+        inner = self._bodies.setdefault((id(env), call.instance), {})
+        for placeholder, argument in zip(call.inputs, op.inputs):
+            inner.setdefault(placeholder, env[argument])
+        self.add(inner, call.results, call.effects)
+        for tensor, result in zip(op.outputs, call.results):
             env.setdefault(tensor, inner[result])
 
     def finish(self, inputs: Sequence[int], fetches: Sequence[int]) -> Schedule:
@@ -154,7 +161,7 @@ def schedule(
 ) -> Schedule:
     """What a run of ``fetches`` and ``targets`` with ``feeds`` does."""
     scheduler = Scheduler()
-    env = {tensor: scheduler.new_value() for tensor in feeds}
+    env: Environment = {tensor: scheduler.new_value() for tensor in feeds}
     inputs = list(env.values())
     scheduler.add(env, fetches, targets)
     return scheduler.finish(inputs, [env[t] for t in fetches])
@@ -169,8 +176,8 @@ def schedule_function(
     their own operations are scheduled first. The other inputs are the arguments.
     """
     scheduler = Scheduler()
-    surrounding: dict[Tensor, int] = {}
-    env: dict[Tensor, int] = {}
+    surrounding: Environment = {}
+    env: Environment = {}
     inputs = []
     for placeholder in body.inputs:
         captured = outer.get(placeholder)

@@ -91,13 +91,16 @@ def graph_of(*values: Any) -> Graph:
 
 def apply_op(op_type: str, *args: Any, name: str | None = None, **attrs: Any) -> Any:
     """Add an op to the graph of its inputs, or run it if they are values."""
-    if (
-        run_eagerly is not None
-        and not stack.graphs
-        and (_eager_mode or _all_values(args))
-    ):
-        return run_eagerly(op_type, args, attrs, name)
+    if runs_at_once(args):
+        return run_eagerly(op_type, args, attrs, name)  # type: ignore[misc]
     return graph_of(*args).apply(op_type, *args, name=name, **attrs)
+
+
+def runs_at_once(args: Any) -> bool:
+    """True where an op over ``args`` gives values rather than symbolic tensors."""
+    if run_eagerly is None or stack.graphs:
+        return False
+    return _eager_mode or _all_values(args)
 
 
 def _all_values(args: Any) -> bool:

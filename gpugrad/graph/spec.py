@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gpugrad.dtypes import DType
 
@@ -45,6 +45,20 @@ class NoGradient:
 NO_GRADIENT: Final = NoGradient()
 
 
+class Inlined(NamedTuple):
+    """What the planner puts in the place of a call.
+
+    ``inputs`` are the body's placeholders, one an input of the call; ``results`` the
+    body's tensors, one an output; ``effects`` the body's operations that run although
+    no result needs them. Calls with the same ``instance`` are one execution.
+    """
+
+    inputs: Sequence[Any]
+    results: Sequence[Any]
+    effects: Sequence[Any]
+    instance: Any
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OpSpec:
     """Everything that gpugrad knows of one op type.
@@ -56,6 +70,7 @@ class OpSpec:
     ``host``:   ``host(run, site, arrays) -> [array, ...]``: instead of lower, for
                 ops whose output shapes depend on data, or that call Python.
     ``attrs``:  defaults of the attributes; ... marks one that must be given.
+    ``inline``: ``inline(op) -> Inlined``: the body that stands in for a call.
     ``elementwise``: outputs broadcast the inputs; the gradient engine sums each
                 input gradient down to its input's shape.
     ``stateful``: reads or writes state: never merged, kept in program order.

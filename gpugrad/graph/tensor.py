@@ -120,10 +120,11 @@ def _attr_text(value: Any) -> str:
     return f"value: {value}"
 
 
-def _no_value(what: str) -> NoReturn:
+def _no_value(what: str, tensor: Tensor) -> NoReturn:
     raise OperatorNotAllowedInGraphError(
-        f"{what} is not allowed: it has no value before a Session runs it. Use cond(), "
-        "where() or while_loop() for choices that depend on values, or Session.run()."
+        f"{what} is not allowed: {tensor} has no value before a Session runs it. Use "
+        "cond(), where() or while_loop() for choices that depend on values, or "
+        "Session.run()."
     )
 
 
@@ -231,10 +232,10 @@ class Tensor:
     # --- what it is not: a value ------------------------------------------------------
 
     def __bool__(self) -> bool:
-        _no_value(f"Using a symbolic `tf.Tensor` as a Python `bool` ({self.name})")
+        _no_value("Using a symbolic `tf.Tensor` as a Python `bool`", self)
 
     def __iter__(self) -> Iterator[Any]:
-        _no_value(f"Iterating over a symbolic `tf.Tensor` ({self.name})")
+        _no_value("Iterating over a symbolic `tf.Tensor`", self)
 
     def __len__(self) -> int:
         raise TypeError(
@@ -318,9 +319,18 @@ class Tensor:
         return self.op.graph.apply(kind, self)
 
     def _logical(self, kind: str, x: Any, y: Any) -> Tensor:
-        boolean = self.dtype.is_bool
-        op_type = f"Logical{kind}" if boolean else f"Bitwise{kind}"
+        op_type = f"Logical{kind}" if self.dtype.is_bool else f"Bitwise{kind}"
         return self.op.graph.apply(op_type, x, y, name=kind.lower())
+
+    def _logical_xor(self, x: Any, y: Any) -> Tensor:
+        if not self.dtype.is_bool:
+            return self._logical("Xor", x, y)
+        graph = self.op.graph
+        with graph.name_scope("xor") as scope:
+            either = graph.apply("LogicalOr", x, y)
+            both = graph.apply("LogicalAnd", x, y)
+            not_both = graph.apply("LogicalNot", both)
+            return graph.apply("LogicalAnd", either, not_both, name=scope)
 
     def __and__(self, other: Any) -> Tensor:
         return self._logical("And", self, other)
@@ -335,10 +345,10 @@ class Tensor:
         return self._logical("Or", other, self)
 
     def __xor__(self, other: Any) -> Tensor:
-        return self._logical("Xor", self, other)
+        return self._logical_xor(self, other)
 
     def __rxor__(self, other: Any) -> Tensor:
-        return self._logical("Xor", other, self)
+        return self._logical_xor(other, self)
 
     def __lt__(self, other: Any) -> Tensor:
         return self.op.graph.apply("Less", self, other)

@@ -216,18 +216,24 @@ class Builder:
         view: View,
         axes: Sequence[int],
         keepdims: bool = False,
-        before: Callable[[Expr], Expr] | None = None,
+        before: Callable[..., Expr] | None = None,
         after: Callable[[Expr], Expr] | None = None,
+        others: Sequence[View] = (),
     ) -> View:
         """Fold ``before(element)`` over ``axes``, then apply ``after``.
 
         ``kind`` is one of scalar.REDUCTIONS; axes are non-negative. An empty fold
-        gives the kind's identity.
+        gives the kind's identity. ``before`` takes an element of each of ``others``
+        as well; they broadcast to the shape of ``view``.
         """
         reduced = tuple(i in axes for i in range(view.rank))
-        expr: Expr = Load(0, view.dtype)
+        loads: tuple[View, ...] = (view,)
+        exprs: list[Expr] = [Load(0, view.dtype)]
+        if others:
+            loads, exprs = self._operands((view, *others), view.shape)
+        expr = exprs[0]
         if before is not None:
-            expr = before(expr)
+            expr = before(*exprs)
         expr = Reduce(kind, expr)
         if after is not None:
             expr = after(expr)
@@ -235,7 +241,7 @@ class Builder:
         out = self.new(expr.dtype, kept)
         strides = tuple(0 if r else s for r, s in zip(reduced, out.strides))
         target = View(out.buffer, kept, strides, 0)
-        self.append(Group(view.shape, reduced, (view,), (Store(target, expr),)))
+        self.append(Group(view.shape, reduced, loads, (Store(target, expr),)))
         return out if keepdims else out.drop_axes(tuple(axes))
 
     def call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 from gpugrad.errors import GraphError
@@ -117,8 +118,12 @@ class Collector:
         if isinstance(element, Operation):
             self.operations[element] = None
             return lambda v: None
-        index = self.tensors.setdefault(element, len(self.tensors))
-        return lambda v: v[index]
+        index = self.tensors.get(element)
+        if index is None:
+            index = self.tensors[element] = len(self.tensors)
+            return lambda v: v[index]
+        # Every array is the caller's own, the second of one tensor too.
+        return lambda v: copy(v[index])
 
 
 def parse(graph: Graph, fetches: Any) -> Fetches:

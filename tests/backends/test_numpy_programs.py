@@ -23,12 +23,20 @@ def test_equals_the_interpreter(trial: Trial) -> None:
         for found, wanted, view in zip(results, outputs, trial.program.outputs):
             assert found.dtype == view.dtype.np_dtype
             assert found.flags.c_contiguous
-            np.testing.assert_array_equal(found, wanted, executable.source)
+            _equal(found, wanted, executable.source)
     variables = list(trial.variables)
     executable.run(trial.inputs, variables, 0)
     for slot, wanted in committed.items():
-        np.testing.assert_array_equal(variables[slot], wanted, strict=True)
+        assert variables[slot].shape == wanted.shape
+        _equal(variables[slot], wanted, executable.source)
     for before, after in zip(inputs, trial.inputs):
         np.testing.assert_array_equal(after, before)
     for before, after in zip(store, trial.variables):
         np.testing.assert_array_equal(after, before)
+
+
+def _equal(found: np.ndarray, wanted: np.ndarray, source: str) -> None:
+    assert found.dtype == wanted.dtype
+    if found.dtype.kind == "V":  # bfloat16, whose NaN NumPy does not recognise
+        found, wanted = found.astype(np.float32), wanted.astype(np.float32)
+    np.testing.assert_array_equal(found, wanted, source)

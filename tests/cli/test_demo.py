@@ -30,7 +30,7 @@ def demo(*options):
     return cli.main(["demo", "--backend", "numpy", *map(str, options)])
 
 
-# --- the data -----------------------------------------------------------------
+# --- the data -------------------------------------------------------------------------
 
 
 def test_the_data_is_whole():
@@ -64,7 +64,7 @@ def test_minibatches_pass_over_every_digit_once_before_any_comes_again():
     assert not np.array_equal(passes[0], passes[1])
 
 
-# --- the classifier -----------------------------------------------------------
+# --- the classifier -------------------------------------------------------------------
 
 
 def test_it_learns():
@@ -85,7 +85,7 @@ def test_probabilities_are_a_distribution():
     assert result.sum(axis=1) == pytest.approx(np.ones(7), rel=1e-6)
 
 
-# --- the command --------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------
 
 
 def test_what_it_prints_and_draws(tmp_path, capsys):
@@ -132,7 +132,7 @@ def test_python_dash_m(tmp_path):
     assert (tmp_path / "gpugrad-demo.png").is_file()
 
 
-# --- refusals, all before any training ----------------------------------------
+# --- refusals, all before any training ------------------------------------------------
 
 
 @pytest.mark.parametrize(

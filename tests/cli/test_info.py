@@ -137,7 +137,7 @@ def test_no_driver(monkeypatch):
     assert info.find_driver().problem.startswith("no NVIDIA driver")
 
 
-# --- the command line ---------------------------------------------------------
+# --- the command line -----------------------------------------------------------------
 
 
 def test_version(capsys):

@@ -31,7 +31,7 @@ def image():
     return dockerfile.parse(ROOT / "Dockerfile")
 
 
-# --- rules --------------------------------------------------------------------
+# --- rules ----------------------------------------------------------------------------
 
 
 def test_bases_are_pinned_and_slim(image):
@@ -134,7 +134,7 @@ def context_names(rules):
     return {rule[1:] for rule in rules if rule.startswith("!")}
 
 
-# --- the build stage, run -----------------------------------------------------
+# --- the build stage, run -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

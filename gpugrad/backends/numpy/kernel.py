@@ -12,7 +12,7 @@ import numpy as np
 from gpugrad.backends.numpy.storage import Scratch
 from gpugrad.dtypes import DType, float32
 from gpugrad.kir import meaning
-from gpugrad.kir.program import Group, Store
+from gpugrad.kir.program import Group
 from gpugrad.kir.scalar import (
     Apply,
     Expr,
@@ -100,7 +100,9 @@ class Kernel:
     def write(self) -> None:
         """All lines of the group."""
         for store in self._group.stores:
-            self._aim(store)
+            # Let each value be computed right where it is to go.
+            if type(store.expr) is Apply or type(store.expr) is Reduce:
+                self._targets.setdefault(store.expr, store.view)
         for node in self._order:
             self._compute(node)
         for store in self._group.stores:
@@ -108,15 +110,6 @@ class Kernel:
                 target = self._writer.view(store.view)
                 self._writer.line(f"{target}[...] = {self._values[store.expr].name}")
             self._used(store.expr)
-
-    def _aim(self, store: Store) -> None:
-        """Let the node that a store needs be computed right there, if it can be."""
-        view, expr = store
-        if expr in self._targets or type(expr) not in (Apply, Reduce):
-            return
-        if expr in self._folded and view.shape != self._group.extents:
-            return
-        self._targets[expr] = view
 
     # --- nodes ------------------------------------------------------------------------
 
@@ -194,9 +187,6 @@ class Kernel:
         axes = tuple(i for i, r in enumerate(group.reduced) if r)
         arg = self._full_argument(node.arg)
         shape = tuple(1 if r else n for n, r in zip(arg.shape, group.reduced))
-        target = self._targets.get(node)
-        if target is not None and target.shape != shape:
-            del self._targets[node]  # a fold does not broadcast; the store will
         out = self._place(node, shape)
         wide = meaning.accumulator(kind, node.dtype)
         if any(group.extents[axis] == 0 for axis in axes):
@@ -246,7 +236,12 @@ class Kernel:
         """Where to compute ``node``: its target, a dying argument, or scratch."""
         target = self._targets.get(node)
         if target is not None:
-            return Value(self._writer.view(target), target.shape)
+            # A call may broadcast into a larger target, but a fold does not, and
+            # other readers of the value need it in its own shape.
+            alone = type(node) is Apply and self._uses[node] == 1
+            if alone or target.shape == shape:
+                return Value(self._writer.view(target), target.shape)
+            del self._targets[node]
         if reuse and type(node) is Apply:
             for arg in node.args:
                 value = self._values[arg]

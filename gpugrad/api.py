@@ -1,0 +1,240 @@
+"""Where each public name stands: one table, in TensorFlow's words.
+
+A row is a module of ours, the public modules that show names of it, and the names.
+"." is the top level of gpugrad and of gpugrad.compat.v1, "gg" and "v1" the top level
+of one of them alone; "nn" is gpugrad.nn and compat.v1.nn, and so on. ``mul=multiply``
+gives a function another public name. Where a module has ``name_v2`` besides ``name``,
+gpugrad shows the former under the plain name and compat.v1 the latter.
+
+To make a function public, add its name here; nothing else keeps a list.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+TABLE: Final = (
+    ("graph.build", ".", """
+        colocate_with control_dependencies convert_to_tensor device
+        disable_eager_execution enable_eager_execution executing_eagerly
+        get_default_graph is_tensor name_scope reset_default_graph
+    """),
+    ("graph.graph", ".", "Graph"),
+    ("graph.tensor", ".", "Operation Tensor"),
+    ("graph.indexed_slices", ".", "IndexedSlices"),
+    ("graph.variable", ".", "GraphKeys Variable"),
+    ("shapes", ".", "Dimension TensorShape"),
+    ("dtypes", ".", """
+        DType as_dtype bfloat16 bool=bool_ complex128 complex64 double=float64 float16
+        float32 float64 half=float16 int16 int32 int64 int8 resource string uint16 uint32
+        uint64 uint8 variant
+    """),
+    ("autodiff.options", ".", "AggregationMethod UnconnectedGradients"),
+    ("autodiff.registration", ".", "RegisterGradient no_gradient"),
+    ("autodiff.registration", "v1",
+     "NoGradient=no_gradient NotDifferentiable=no_gradient"),
+    ("autodiff.gradients", "gg", "gradients"),
+    ("autodiff.gradients", "v1", "gradients=gradients_v1"),
+    ("autodiff.why", "gg", "why_none"),
+    ("control.hessian", ".", "hessians"),
+    ("ops.arg", ". math", "argmax argmin"),
+    ("ops.arg", "v1", "arg_max=argmax arg_min=argmin"),
+    ("ops.arithmetic", ". math", """
+        abs accumulate_n add add_n maximum minimum multiply negative pow round scalar_mul
+        sign square squared_difference subtract
+    """),
+    ("ops.arithmetic", ". math", "ceil floor rint"),
+    ("ops.arithmetic", "v1", "mul=multiply sub=subtract neg=negative"),
+    ("ops.basic", ".", """
+        ensure_shape group identity identity_n no_op placeholder
+        placeholder_with_default stop_gradient tuple
+    """),
+    ("ops.basic", ". debugging", "check_numerics"),
+    ("ops.cast", ".", """
+        cast saturate_cast to_bfloat16 to_complex128 to_complex64 to_double to_float
+        to_int32 to_int64
+    """),
+    ("ops.cast", "dtypes", "cast saturate_cast"),
+    ("ops.clip", ".", """
+        clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
+    """),
+    ("ops.clip", "linalg", "global_norm"),
+    ("ops.compare", ". math", """
+        equal greater greater_equal is_finite is_inf is_nan less less_equal logical_and
+        logical_not logical_or logical_xor not_equal
+    """),
+    ("ops.compare", "bitwise",
+     "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift"),
+    ("ops.complex", ". math", "angle conj imag real"),
+    ("ops.complex", ". dtypes", "complex"),
+    ("ops.complex", "math", "nextafter"),
+    ("ops.concat", ".", "concat"),
+    ("ops.division", ". math", "div_no_nan floordiv multiply_no_nan truediv"),
+    ("ops.division", ".", "div floor_div realdiv truncatediv truncatemod"),
+    ("ops.division", ". math",
+     "divide=truediv floormod mod=floormod reciprocal_no_nan"),
+    ("ops.einsum", ". linalg", "einsum"),
+    ("ops.elementary", ". math nn", "sigmoid tanh"),
+    ("ops.elementary", ". math", """
+        acos acosh asin asinh atan atan2 atanh cos cosh exp expm1 log log1p reciprocal
+        rsqrt sin sinh sqrt tan
+    """),
+    ("ops.fill", ".", "constant fill ones ones_like zeros zeros_like"),
+    ("ops.host_function", ".", "numpy_function py_func"),
+    ("ops.initializers", "v1", """
+        constant_initializer=Constant glorot_normal_initializer=glorot_normal
+        glorot_uniform_initializer=glorot_uniform ones_initializer=Ones
+        random_normal_initializer=RandomNormal
+        random_uniform_initializer=RandomUniform
+        truncated_normal_initializer=TruncatedNormal
+        variance_scaling_initializer=VarianceScaling zeros_initializer=Zeros
+    """),
+    ("ops.initializers", ".", """
+        constant_initializer=Constant ones_initializer=Ones
+        random_normal_initializer=RandomNormal
+        random_uniform_initializer=RandomUniform zeros_initializer=Zeros
+    """),
+    ("ops.initializers", "initializers", """
+        constant=Constant glorot_normal glorot_uniform he_normal he_uniform
+        identity=Identity lecun_normal lecun_uniform ones=Ones
+        random_normal=RandomNormal random_uniform=RandomUniform
+        truncated_normal=TruncatedNormal variance_scaling=VarianceScaling zeros=Zeros
+    """),
+    ("ops.layout", ".", """
+        expand_dims invert_permutation matrix_transpose reshape squeeze transpose
+    """),
+    ("ops.layout", "math", "invert_permutation"),
+    ("ops.layout", "linalg", "matrix_transpose"),
+    ("ops.matmul", ". linalg", "matmul tensordot"),
+    ("ops.matmul", ". linalg", "matvec"),
+    ("ops.nn", "nn", """
+        bias_add crelu elu gelu leaky_relu log_softmax relu relu6 selu softmax softplus
+        softsign swish silu=swish
+    """),
+    ("ops.nn", "math", "log_softmax softmax softplus softsign"),
+    ("ops.nn_loss", "nn", """
+        log_poisson_loss sigmoid_cross_entropy_with_logits
+        softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2
+        sparse_softmax_cross_entropy_with_logits weighted_cross_entropy_with_logits
+    """),
+    ("ops.pad", ".", "pad"),
+    ("ops.random", ".", "random_normal random_uniform set_random_seed truncated_normal"),
+    ("ops.random", "random", """
+        normal=random_normal set_seed=set_random_seed truncated_normal
+        uniform=random_uniform
+    """),
+    ("ops.reduce", ". math", """
+        reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum
+    """),
+    ("ops.reduce", "math", "reduce_euclidean_norm"),
+    ("ops.sampling", ".", "random_shuffle"),
+    ("ops.sampling", "v1", "multinomial"),
+    ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
+    ("ops.repeat", ".", "broadcast_to tile"),
+    ("ops.scan", ". math", "cumprod cumsum"),
+    ("ops.scan", "math", "cumulative_logsumexp"),
+    ("ops.sequence", ".", "one_hot range sequence_mask"),
+    ("ops.sequence", ". math", "linspace"),
+    ("ops.sequence", ".", "lin_space"),
+    ("ops.shape", ".", """
+        broadcast_dynamic_shape broadcast_static_shape rank shape shape_n size
+    """),
+    ("ops.select", ".", "where"),
+    ("ops.select", "v1", "where_v2"),
+    ("ops.slicing", ".", "slice strided_slice"),
+    ("ops.special", ". math", """
+        betainc digamma erf erfc igamma igammac lgamma polygamma zeta
+    """),
+    ("ops.special", "math", "erfcinv erfinv ndtri xdivy xlog1py xlogy"),
+    ("ops.split", ".", "split"),
+    ("ops.stack", ".", "meshgrid stack unstack"),
+    ("ops.state", ".", """
+        add_to_collection add_to_collections all_variables assign assign_add assign_sub
+        get_collection get_collection_ref global_variables global_variables_initializer
+        initialize_all_variables initialize_local_variables initialize_variables
+        is_variable_initialized local_variables local_variables_initializer
+        model_variables report_uninitialized_variables scatter_add scatter_div
+        scatter_max scatter_min scatter_mul scatter_nd_add scatter_nd_sub
+        scatter_nd_update scatter_sub scatter_update trainable_variables
+        variables_initializer
+    """),
+    ("ops.statistics", ". math", "count_nonzero reduce_logsumexp"),
+    ("ops.statistics", "math", "reduce_std reduce_variance"),
+    ("ops.statistics", "math nn", "l2_normalize zero_fraction"),
+    ("ops.statistics", "linalg", "l2_normalize norm"),
+    ("ops.statistics", ".", "norm"),
+    ("ops.statistics", "nn", """
+        l2_loss moments normalize_moments sufficient_statistics weighted_moments
+    """),
+    ("ops.variable_scope", ".", """
+        AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
+        variable_scope
+    """),
+    ("control.custom_gradient", ".", "custom_gradient grad_pass_through recompute_grad"),
+    ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),
+    ("runtime.function", ".", "TensorSpec function"),
+    ("runtime.eager", ".", "EagerTensor"),
+    ("graph.sessions", ".", "get_default_session=default"),
+    ("config", "gg", "set_backend"),
+    ("errors", "errors", """
+        CancelledError FailedPreconditionError InternalError InvalidArgumentError
+        NotFoundError OpError OperatorNotAllowedInGraphError OutOfRangeError
+        ResourceExhaustedError UnavailableError UnimplementedError UnknownError
+    """),
+)  # fmt: skip
+
+# Which rows show at the top level of which flavour.
+_TOPS: Final = {"gg": {".", "gg"}, "v1": {".", "v1"}}
+
+
+def names(flavour: str, place: str = "") -> dict[str, Any]:
+    """The public names of a module: ``flavour`` "gg" or "v1", ``place`` such as "nn",
+    or "" for the top level.
+    """
+    wanted = {place} if place else _TOPS[flavour]
+    found: dict[str, Any] = {}
+    for source, places, words in TABLE:
+        if wanted.isdisjoint(places.split()):
+            continue
+        module = importlib.import_module(f"gpugrad.{source}")
+        for word in words.split():
+            public, _, own = word.partition("=")
+            own = own or public
+            if flavour == "gg" and hasattr(module, f"{own}_v2"):
+                own = f"{own}_v2"
+            found[public] = getattr(module, own)
+    return found
+
+
+def places() -> list[str]:
+    """The public modules below the top level."""
+    every = {place for _, where, _ in TABLE for place in where.split()}
+    return sorted(every - {".", "gg", "v1"})
+
+
+def missing(module: str, found: dict[str, Any]) -> Callable[[str], NoReturn]:
+    """A module's ``__getattr__``: AttributeError naming the nearest public names."""
+
+    def report(name: str) -> NoReturn:
+        near = difflib.get_close_matches(name, [n for n in found if n[0] != "_"])
+        hint = f" The nearest are {', '.join(near)}." if near else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}.{hint}")
+
+    return report
+
+
+class Namespace:
+    """Public names under a dot, such as compat.v1's ``nn``."""
+
+    def __init__(self, name: str, found: dict[str, Any]) -> None:
+        self.__name__ = name
+        self.__dict__.update(found)
+
+    def __getattr__(self, name: str) -> Any:
+        return missing(self.__name__, self.__dict__)(name)
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.__name__!r}>"

@@ -1,0 +1,1 @@
+"""tf.gradients: reverse-mode derivatives built as ordinary nodes of the graph."""

@@ -1,0 +1,154 @@
+"""Which kernels fold a nest: by rows, by columns, in one step or in two.
+
+By rows, neighbouring lanes take neighbouring points of one fold; by columns, they take
+neighbouring folds. A fold that would leave most of the device idle is cut into chunks:
+one kernel writes the chunks' results to scratch memory, a second folds those. The
+order of all additions depends on the shapes alone, so results repeat bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gpugrad.backends.cupy import columns, rows, text
+from gpugrad.backends.cupy.layout import (
+    WIDEST,
+    Argument,
+    Nest,
+    Operand,
+    Output,
+    carried,
+)
+from gpugrad.backends.cupy.text import Kernel, Lowered
+from gpugrad.kir.scalar import (
+    Expr,
+    Load,
+    Reduce,
+    cast,
+    children,
+    postorder,
+    substitute,
+)
+from gpugrad.kir.space import contiguous_strides
+
+# Blocks that keep every multiprocessor of the largest devices busy, and how many are
+# made when a fold is cut.
+_ENOUGH_BLOCKS: Final = 264
+_WANTED_BLOCKS: Final = 528
+_LEAST_ROW_CHUNK: Final = 8192
+_LEAST_COLUMN_CHUNK: Final = 64
+
+
+def levels(nest: Nest) -> list[list[Reduce]]:
+    """The folds, those that need no other first, and so on."""
+    depth: dict[Expr, int] = {}
+    found: list[list[Reduce]] = []
+    for node in postorder(*[o.expr for o in nest.outputs]):
+        below = max((depth[c] for c in children(node)), default=0)
+        if type(node) is Reduce:
+            if below == len(found):
+                found.append([])
+            found[below].append(node)
+            below += 1
+        depth[node] = below
+    return found
+
+
+def make_fold(nest: Nest) -> Lowered:
+    """The kernels of a nest with folds."""
+    found = levels(nest)
+    along = _folds_along_memory(nest)
+    if len(found) > 1 or any(o.full for o in nest.outputs):
+        plan = rows.plan(nest, found, alone=not along)
+        return Lowered((rows.make_rows(plan),))
+    folds = found[0]
+    if along:
+        plan = rows.plan(nest, found)
+        chunk = _row_chunk(nest, plan)
+        if chunk is None:
+            return Lowered((rows.make_rows(plan),))
+        chunks = -(-plan.runs // chunk)
+        first = rows.make_rows(plan._replace(chunk=chunk))
+    else:
+        tile = columns.plan(nest, folds)
+        chunk = _column_chunk(nest, tile)
+        if chunk is None:
+            return Lowered((columns.make_columns(tile),))
+        chunks = -(-nest.length // chunk)
+        first = columns.make_columns(tile._replace(chunk=chunk))
+    return _in_two_steps(nest, folds, first, chunks)
+
+
+def _folds_along_memory(nest: Nest) -> bool:
+    """True if the points of one fold are nearer to each other than the folds are."""
+    if not nest.loads or nest.parallel == 0:
+        return True
+
+    def span(operand: Operand) -> int:
+        size = operand.dtype.itemsize
+        for extent, stride in zip(nest.extents, operand.strides):
+            size *= extent if stride else 1
+        return size
+
+    leader = max(nest.loads.values(), key=span)
+    steps = [(abs(s), a) for a, s in enumerate(leader.strides) if s]
+    return not steps or min(steps)[1] >= nest.parallel
+
+
+def _row_chunk(nest: Nest, plan: rows.Plan) -> int | None:
+    """How many runs a block takes of a fold that is cut; None if it is not."""
+    if nest.rows >= _ENOUGH_BLOCKS or nest.length < 4 * _LEAST_ROW_CHUNK:
+        return None
+    if plan.lanes != rows.THREADS:
+        return None
+    wanted = -(-_WANTED_BLOCKS // nest.rows)
+    chunks = min(wanted, nest.length // _LEAST_ROW_CHUNK)
+    step = rows.THREADS
+    return -(-(-(-plan.runs // chunks)) // step) * step
+
+
+def _column_chunk(nest: Nest, tile: columns.Tile) -> int | None:
+    """How many points a block folds of a column that is cut; None if it is not."""
+    if tile.blocks >= _ENOUGH_BLOCKS or nest.length < 4 * _LEAST_COLUMN_CHUNK:
+        return None
+    wanted = -(-_WANTED_BLOCKS // tile.blocks)
+    chunks = min(wanted, nest.length // _LEAST_COLUMN_CHUNK)
+    return -(-(-(-nest.length // chunks)) // tile.height) * tile.height
+
+
+def _in_two_steps(
+    nest: Nest, folds: list[Reduce], first: Kernel, chunks: int
+) -> Lowered:
+    """``first`` wrote each chunk's fold to scratch; a second kernel folds the chunks."""
+    parallel = nest.extents[: nest.parallel]
+    steps = (*contiguous_strides(parallel), nest.rows)
+    outside = text.used_slots([o.expr for o in nest.outputs], folds)
+    loads = {
+        slot: _over_chunks(nest.loads[slot], nest.parallel) for slot in outside
+    }
+    mapping: dict[Expr, Expr] = {}
+    for number, fold in enumerate(folds):
+        slot = max(nest.loads, default=-1) + 1 + number
+        dtype = carried(fold.dtype)
+        loads[slot] = Operand(Argument("scratch", number), dtype, steps, WIDEST)
+        mapping[fold] = cast(Reduce(fold.kind, Load(slot, dtype)), fold.dtype)
+    outputs = tuple(
+        Output(
+            _over_chunks(o.target, nest.parallel), substitute(o.expr, mapping), False
+        )
+        for o in nest.outputs
+    )
+    second = Nest((*parallel, chunks), nest.parallel, loads, outputs)
+    found = levels(second)
+    if _folds_along_memory(second):
+        last = rows.make_rows(rows.plan(second, found))
+    else:
+        last = columns.make_columns(columns.plan(second, found[0]))
+    scratch = tuple(
+        nest.rows * chunks * carried(fold.dtype).itemsize for fold in folds
+    )
+    return Lowered((first, last), scratch)
+
+
+def _over_chunks(operand: Operand, parallel: int) -> Operand:
+    return operand._replace(strides=(*operand.strides[:parallel], 0))

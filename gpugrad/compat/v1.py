@@ -1,0 +1,20 @@
+"""TensorFlow 1's names: ``import gpugrad.compat.v1 as tf``."""
+
+from typing import Any
+
+import gpugrad
+from gpugrad import api, raw_ops
+
+__version__ = gpugrad.__version__
+
+_names = api.names("v1")
+globals().update(_names)
+for _place in api.places():
+    _names[_place] = api.Namespace(f"{__name__}.{_place}", api.names("v1", _place))
+globals().update(_names)
+
+__all__ = sorted([*_names, "__version__", "raw_ops"])
+
+
+def __getattr__(name: str) -> Any:
+    return api.missing(__name__, globals())(name)

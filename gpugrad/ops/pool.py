@@ -1,0 +1,519 @@
+"""Maximum and mean over sliding windows, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpugrad import dtypes
+from gpugrad.dtypes import DType
+from gpugrad.graph import constant
+from gpugrad.graph.build import apply_op, name_scope
+from gpugrad.graph.spec import Input
+from gpugrad.kir import scalar
+from gpugrad.kir.builder import Builder, Site
+from gpugrad.kir.scalar import Expr, Index, Lit
+from gpugrad.kir.space import Shape, View
+from gpugrad.ops import rules, static, windows
+from gpugrad.ops.family import OpFamily
+from gpugrad.ops.nn import wide_dtype
+from gpugrad.ops.windows import Window
+
+family = OpFamily()
+
+_ATTRS = {
+    "ksize": ...,
+    "strides": ...,
+    "padding": "VALID",
+    "data_format": "NHWC",
+}
+_FORMATS = ("NHWC", "NCHW", "NDHWC", "NCDHW")
+
+
+# --- what pools share -----------------------------------------------------------------
+
+
+def _window(attrs: dict[str, Any]) -> Window:
+    data_format = attrs["data_format"]
+    every = tuple(attrs["ksize"]), tuple(attrs["strides"])
+    for values in every:
+        sizes = windows.spatial(values, data_format)
+        if prod(values) != prod(sizes) or any(v < 1 for v in values):
+            raise ValueError(
+                "Pooling windows and strides must be 1 over batch and channels, and at "
+                f"least 1 elsewhere, not {list(values)}."
+            )
+    return windows.window_of(attrs, windows.spatial(every[0], data_format))
+
+
+def _infer(op: Any) -> Any:
+    x = op.inputs[0]
+    data_format = op.attrs["data_format"]
+    windows.check_format(data_format, _FORMATS, op.spec.type)
+    rank = len(op.attrs["ksize"])
+    rules.require_dtype(op, 0, rules.REAL)
+    rules.require_rank(x._shape, rank)
+    window = _window(op.attrs)
+    shape = x._shape or (None,) * rank
+    shape = windows.permuted(shape, windows.channels_last(data_format, rank))
+    out = (shape[0], *windows.output_sizes(window, shape[1:-1]), shape[-1])
+    return ((x.dtype, windows.permuted(out, windows.channels_first(data_format, rank))),)
+
+
+class _Plan(NamedTuple):
+    """Concrete sizes of one pooling, and the order of axes to and from channels last."""
+
+    window: Window
+    pads: tuple[tuple[int, int], ...]
+    positions: Shape
+    last: Shape | None
+    first: Shape | None
+
+    @property
+    def rank(self) -> int:
+        return len(self.pads)
+
+    @property
+    def window_axes(self) -> tuple[int, ...]:
+        """The window's axes in [batch, places..., window..., channels]."""
+        return tuple(range(self.rank + 1, 2 * self.rank + 1))
+
+
+def _plan(site: Site, shape: Shape) -> _Plan:
+    """The plan for an input shape in the node's own order of axes."""
+    data_format, rank = site.attrs["data_format"], len(shape)
+    last = windows.channels_last(data_format, rank)
+    window = _window(site.attrs)
+    sizes = windows.permuted(shape, last)[1:-1]
+    positions: Any = windows.output_sizes(window, sizes)
+    first = windows.channels_first(data_format, rank)
+    return _Plan(window, windows.known(window, sizes), positions, last, first)
+
+
+def _slid(b: Builder, x: View, plan: _Plan, pad: Any) -> View:
+    """[batch, positions..., window..., channels] of ``x``, channels last."""
+    return windows.slide(windows.padded(b, x, plan.pads, pad), plan.window, plan.positions)
+
+
+def _beside(view: View, rank: int) -> View:
+    """[batch, places..., channels] with axes of extent 1 for the window."""
+    for _ in range(rank):
+        view = view.insert_axis(rank + 1)
+    return view
+
+
+def _place(plan: _Plan, flipped: bool = False) -> Expr:
+    """The number of an element of the window, in row-major order, as int64."""
+    number: Expr = Lit(0, dtypes.int64)
+    for axis, size in zip(plan.window_axes, plan.window.sizes):
+        assert size is not None
+        step = (size - 1) - Index(axis) if flipped else Index(axis)
+        number = number * size + step
+    return number
+
+
+def _least(dtype: DType) -> Any:
+    return float("-inf") if dtype.is_floating else dtype.min
+
+
+# --- MaxPool --------------------------------------------------------------------------
+
+
+def _lower_max(b: Builder, site: Site) -> View:
+    plan = _plan(site, site.inputs[0].shape)
+    x = windows.permuted(site.inputs[0], plan.last)
+    y = b.reduce("max", _slid(b, x, plan, _least(x.dtype)), plan.window_axes)
+    return windows.permuted(y, plan.first)
+
+
+_MAX_ATTRS = {**_ATTRS, "explicit_paddings": ()}
+family.op("MaxPool", "input", attrs=_MAX_ATTRS, infer=_infer, lower=_lower_max)
+family.op("MaxPool3D", "input", attrs=_ATTRS, infer=_infer, lower=_lower_max)
+
+
+def _chosen(b: Builder, x: View, y: View, plan: _Plan) -> View:
+    """For each position the number in its window of the first maximum."""
+    slid = _slid(b, x, plan, _least(x.dtype))
+    place = _place(plan)
+    count = prod(plan.window.sizes)  # type: ignore[arg-type]
+
+    def number(element: Expr, top: Expr) -> Expr:
+        return scalar.select(scalar.equal(element, top), place, Lit(count, place.dtype))
+
+    top = _beside(y, plan.rank)
+    return b.reduce("min", slid, plan.window_axes, before=number, others=(top,))
+
+
+def _lower_max_grad(b: Builder, site: Site) -> View:
+    plan = _plan(site, site.inputs[0].shape)
+    x, y, dy = (windows.permuted(v, plan.last) for v in site.inputs)
+    if dy.shape != y.shape:
+        raise ValueError(f"The gradient has shape {dy.shape}, the pool {y.shape}.")
+    sizes = x.shape[1:-1]
+    chosen = _chosen(b, x, y, plan)
+    numbers = windows.unslide(b, chosen, plan.window, sizes, plan.pads, fill=-1)
+    slopes = windows.unslide(b, dy, plan.window, sizes, plan.pads)
+    place = _place(plan, flipped=True)
+    wide = wide_dtype(dy.dtype)
+
+    def share(number: Expr, slope: Expr) -> Expr:
+        slope = scalar.cast(slope, wide)
+        return scalar.select(scalar.equal(number, place), slope, Lit(0, wide))
+
+    dx = b.reduce(
+        "sum",
+        numbers,
+        plan.window_axes,
+        before=share,
+        after=lambda s: scalar.cast(s, dy.dtype),
+        others=(slopes,),
+    )
+    return windows.permuted(dx, plan.first)
+
+
+def _lower_max_grad_grad(b: Builder, site: Site) -> View:
+    plan = _plan(site, site.inputs[0].shape)
+    x, y, dx = (windows.permuted(v, plan.last) for v in site.inputs)
+    chosen = _beside(_chosen(b, x, y, plan), plan.rank)
+    place = _place(plan)
+
+    def pick(element: Expr, number: Expr) -> Expr:
+        return scalar.select(
+            scalar.equal(number, place), element, Lit(0, element.dtype)
+        )
+
+    slid = _slid(b, dx, plan, 0)
+    dy = b.reduce("sum", slid, plan.window_axes, before=pick, others=(chosen,))
+    return windows.permuted(dy, plan.first)
+
+
+def _like(index: int) -> Any:
+    """Inference: the shape of one of the inputs."""
+
+    def infer(op: Any) -> Any:
+        _window(op.attrs)
+        return ((op.inputs[0].dtype, op.inputs[index]._shape),)
+
+    return infer
+
+
+def _max_gradients(forward: str, grad: str, grad_grad: str, attrs: dict[str, Any]) -> None:
+    inputs = "orig_input orig_output grad"
+    family.op(grad, inputs, attrs=attrs, infer=_like(0), lower=_lower_max_grad)
+    family.op(grad_grad, inputs, attrs=attrs, infer=_like(1), lower=_lower_max_grad_grad)
+
+    def attrs_of(node: Any) -> dict[str, Any]:
+        return {name: node.attrs[name] for name in attrs}
+
+    @family.gradient(forward)
+    def forward_rule(node: Any, dy: Any) -> Any:
+        (x,), (y,) = node.inputs, node.outputs
+        return node.graph.apply(grad, x, y, dy, **attrs_of(node))
+
+    def constant_inputs(node: Any) -> list[Any]:
+        return [rules.zeros_like(node.graph, t) for t in node.inputs[:2]]
+
+    @family.gradient(grad)
+    def grad_rule(node: Any, dy: Any) -> Any:
+        x, y, _ = node.inputs
+        result = node.graph.apply(grad_grad, x, y, dy, **attrs_of(node))
+        return [*constant_inputs(node), result]
+
+    @family.gradient(grad_grad)
+    def grad_grad_rule(node: Any, dy: Any) -> Any:
+        x, y, _ = node.inputs
+        result = node.graph.apply(grad, x, y, dy, **attrs_of(node))
+        return [*constant_inputs(node), result]
+
+
+_max_gradients("MaxPool", "MaxPoolGrad", "MaxPoolGradGrad", _MAX_ATTRS)
+_max_gradients("MaxPool3D", "MaxPool3DGrad", "MaxPool3DGradGrad", _ATTRS)
+
+
+# --- AvgPool --------------------------------------------------------------------------
+
+
+def _counts(b: Builder, plan: _Plan, sizes: Shape, dtype: DType) -> View:
+    """How many cells of each position's window are inside: [1, positions..., 1]."""
+    total = np.ones((1,) * plan.rank)
+    for axis, (n, count, k, s, (before, _)) in enumerate(
+        zip(sizes, plan.positions, plan.window.sizes, plan.window.strides, plan.pads)
+    ):
+        start = np.arange(count) * s - before
+        assert k is not None
+        inside = np.minimum(start + k, n) - np.maximum(start, 0)
+        shape = [1] * plan.rank
+        shape[axis] = count
+        total = total * inside.reshape(shape)
+    view = b.literal(total.astype(dtype.np_dtype), dtype)
+    return view.insert_axis(0).insert_axis(plan.rank + 1)
+
+
+def _lower_avg(b: Builder, site: Site) -> View:
+    plan = _plan(site, site.inputs[0].shape)
+    x = windows.permuted(site.inputs[0], plan.last)
+    wide = wide_dtype(x.dtype)
+    slid = _slid(b, x, plan, 0)
+    total = b.reduce(
+        "sum", slid, plan.window_axes, before=lambda e: scalar.cast(e, wide)
+    )
+    counts = _counts(b, plan, x.shape[1:-1], wide)
+    y = b.map(lambda s, n: s / n, total, counts, dtype=x.dtype)
+    return windows.permuted(y, plan.first)
+
+
+def _infer_avg_grad(op: Any) -> Any:
+    _window(op.attrs)
+    rank = len(op.attrs["ksize"])
+    shape = constant.sizes(op.inputs[0]) or (None,) * rank
+    rules.require_rank(shape, rank)
+    return ((op.inputs[1].dtype, shape),)
+
+
+def _lower_avg_grad(b: Builder, site: Site) -> View:
+    shape = b.integers(site.inputs[0])
+    plan = _plan(site, shape)
+    sizes = windows.permuted(shape, plan.last)[1:-1]
+    dy = windows.permuted(site.inputs[1], plan.last)
+    if dy.shape[1:-1] != plan.positions:
+        raise ValueError(f"The gradient is of {dy.shape[1:-1]}, not {plan.positions}.")
+    wide = wide_dtype(dy.dtype)
+    counts = _counts(b, plan, sizes, wide)
+    share = b.map(lambda g, n: scalar.cast(g, wide) / n, dy, counts)
+    spread = windows.unslide(b, share, plan.window, sizes, plan.pads)
+    dx = b.reduce(
+        "sum", spread, plan.window_axes, after=lambda s: scalar.cast(s, dy.dtype)
+    )
+    return windows.permuted(dx, plan.first)
+
+
+def _declare_avg(forward: str, grad: str) -> None:
+    sizes = Input("orig_input_shape", attr=None, dtype=dtypes.int32, static=True)
+    family.op(forward, "value", attrs=_ATTRS, infer=_infer, lower=_lower_avg)
+    family.op(
+        grad,
+        (sizes, Input("grad")),
+        attrs=_ATTRS,
+        infer=_infer_avg_grad,
+        lower=_lower_avg_grad,
+    )
+
+    def attrs_of(node: Any) -> dict[str, Any]:
+        return {name: node.attrs[name] for name in _ATTRS}
+
+    @family.gradient(forward)
+    def forward_rule(node: Any, dy: Any) -> Any:
+        shape = static.shape_of(node.inputs[0])
+        return node.graph.apply(grad, shape, dy, **attrs_of(node))
+
+    @family.gradient(grad)
+    def grad_rule(node: Any, dy: Any) -> Any:
+        return [None, node.graph.apply(forward, dy, **attrs_of(node))]
+
+
+_declare_avg("AvgPool", "AvgPoolGrad")
+_declare_avg("AvgPool3D", "AvgPool3DGrad")
+
+
+# --- public functions -----------------------------------------------------------------
+
+
+def _attrs(
+    rank: int, ksize: Any, strides: Any, padding: Any, data_format: str, explicit: bool
+) -> dict[str, Any]:
+    attrs = {
+        "ksize": tuple(windows.one_for_each(ksize, rank, data_format, "ksize")),
+        "strides": tuple(windows.one_for_each(strides, rank, data_format, "strides")),
+        "data_format": data_format,
+    }
+    if isinstance(padding, str):
+        return {**attrs, "padding": padding.upper()}
+    if not explicit:
+        raise ValueError(f"padding must be \"SAME\" or \"VALID\", not {padding!r}.")
+    flat = tuple(int(p) for pair in padding for p in pair)
+    return {**attrs, "padding": "EXPLICIT", "explicit_paddings": flat}
+
+
+def _pool(
+    kind: str,
+    rank: int,
+    x: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    default: str,
+    name: str | None,
+) -> Any:
+    op_type = kind if rank == 2 else kind + "3D"
+    layout = data_format or ("NHWC" if rank == 2 else "NDHWC")
+    explicit = op_type == "MaxPool"
+    attrs = _attrs(rank, ksize, strides, padding, layout, explicit)
+    with name_scope(name, default, [x]) as scope:
+        return apply_op(op_type, x, name=scope, **attrs)
+
+
+def max_pool(
+    value: Any = None,
+    ksize: Any = None,
+    strides: Any = None,
+    padding: Any = None,
+    data_format: str = "NHWC",
+    name: str | None = None,
+    input: Any = None,
+) -> Any:
+    """The maximum of each window of [batch, height, width, channels].
+
+    ``ksize`` and ``strides``: one number, one for height and width, or one an axis.
+    The first of several equal maxima in a window gets all of its gradient.
+    """
+    x = rules.one_of(value, input, "value", "input")
+    return _pool("MaxPool", 2, x, ksize, strides, padding, data_format, "MaxPool", name)
+
+
+def avg_pool(
+    value: Any = None,
+    ksize: Any = None,
+    strides: Any = None,
+    padding: Any = None,
+    data_format: str = "NHWC",
+    name: str | None = None,
+    input: Any = None,
+) -> Any:
+    """The mean of each window (see max_pool), of the cells that are not padding."""
+    x = rules.one_of(value, input, "value", "input")
+    return _pool("AvgPool", 2, x, ksize, strides, padding, data_format, "AvgPool", name)
+
+
+def max_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NHWC",
+    name: str | None = None,
+) -> Any:
+    """max_pool under the name that TensorFlow 2 gives it."""
+    return _pool(
+        "MaxPool", 2, input, ksize, strides, padding, data_format, "MaxPool2d", name
+    )
+
+
+def avg_pool2d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NHWC",
+    name: str | None = None,
+) -> Any:
+    """avg_pool under the name that TensorFlow 2 gives it."""
+    return _pool(
+        "AvgPool", 2, input, ksize, strides, padding, data_format, "AvgPool2D", name
+    )
+
+
+def max_pool3d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NDHWC",
+    name: str | None = None,
+) -> Any:
+    """max_pool with one more axis."""
+    return _pool(
+        "MaxPool", 3, input, ksize, strides, padding, data_format, "MaxPool3D", name
+    )
+
+
+def avg_pool3d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str = "NDHWC",
+    name: str | None = None,
+) -> Any:
+    """avg_pool with one more axis."""
+    return _pool(
+        "AvgPool", 3, input, ksize, strides, padding, data_format, "AvgPool3D", name
+    )
+
+
+def max_pool1d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: str,
+    data_format: str = "NWC",
+    name: str | None = None,
+) -> Any:
+    """max_pool with one axis."""
+    return _pool1d("MaxPool", input, ksize, strides, padding, data_format, name)
+
+
+def avg_pool1d(
+    input: Any,
+    ksize: Any,
+    strides: Any,
+    padding: str,
+    data_format: str = "NWC",
+    name: str | None = None,
+) -> Any:
+    """avg_pool with one axis."""
+    return _pool1d("AvgPool", input, ksize, strides, padding, data_format, name)
+
+
+def _pool1d(
+    kind: str, x: Any, ksize: Any, strides: Any, padding: Any, layout: str, name: Any
+) -> Any:
+    first = layout.startswith("NC")
+    axis = 2 if first else 1
+
+    def sizes(value: Any) -> list[int]:
+        values = value if isinstance(value, Sequence) else [value]
+        if len(values) == 3:
+            values = values[2:] if first else values[1:2]
+        return [1, int(values[0])]
+
+    with name_scope(name, f"{kind}1d", [x]) as scope:
+        image = apply_op("ExpandDims", x, axis)
+        pooled = _pool(
+            kind, 2, image, sizes(ksize), sizes(strides), padding,
+            "NCHW" if first else "NHWC", kind, scope,
+        )  # fmt: skip
+        return apply_op("Squeeze", pooled, squeeze_dims=[axis])
+
+
+def pool(
+    input: Any,
+    window_shape: Sequence[int],
+    pooling_type: str,
+    padding: str,
+    dilation_rate: Any = None,
+    strides: Any = None,
+    name: str | None = None,
+    data_format: str | None = None,
+    dilations: Any = None,
+) -> Any:
+    """"MAX" or "AVG" pooling over 1, 2 or 3 axes, without gaps in the window."""
+    gaps = rules.one_of(dilation_rate, dilations, "dilation_rate", "dilations")
+    if gaps is not None and any(g != 1 for g in gaps):
+        raise ValueError(f"pool() takes no gaps in its windows, not {gaps}.")
+    kinds = {"MAX": "MaxPool", "AVG": "AvgPool"}
+    if pooling_type not in kinds:
+        raise ValueError(f'pooling_type must be "MAX" or "AVG", not {pooling_type!r}.')
+    kind, rank = kinds[pooling_type], len(window_shape)
+    steps = [1] * rank if strides is None else list(strides)
+    default = "max_pool" if kind == "MaxPool" else "avg_pool"
+    first = data_format is not None and data_format.startswith("NC")
+    if rank == 1:
+        layout = "NCW" if first else "NWC"
+        return _pool1d(kind, input, window_shape, steps, padding, layout, name)
+    return _pool(
+        kind, rank, input, window_shape, steps, padding, data_format, default, name
+    )

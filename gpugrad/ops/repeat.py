@@ -1,0 +1,158 @@
+"""Repetition: broadcast_to, tile, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gpugrad import dtypes, shapes
+from gpugrad.graph import constant as values
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
+from gpugrad.graph.spec import Input
+from gpugrad.graph.tensor import Operation, Tensor
+from gpugrad.kir.builder import Builder, Site, broadcast_shape
+from gpugrad.kir.space import View
+from gpugrad.ops.family import OpFamily
+from gpugrad.ops.layout import expand_dims, transpose
+from gpugrad.ops.static import axis_in, moved, shape_of, static_input
+
+family = OpFamily()
+
+# --- BroadcastTo --------------------------------------------------------------------------
+
+
+def _broadcast_to_infer(op: Operation) -> Any:
+    x, wanted = op.inputs
+    dims = values.sizes(wanted)
+    if dims is None:
+        return ((x.dtype, None),)
+    if x._shape is not None:
+        if len(x._shape) > len(dims):
+            raise ValueError(f"Incompatible shapes: {list(x._shape)} vs. {list(dims)}")
+        shapes.broadcast(x._shape, dims)
+        for have, want in zip(reversed(x._shape), reversed(dims)):
+            if have not in (None, 1, want) and want is not None:
+                raise ValueError(f"Incompatible shapes: {list(x._shape)} vs. {list(dims)}")
+    return ((x.dtype, dims),)
+
+
+def _broadcast_to_lower(b: Builder, site: Site) -> View:
+    x = site.inputs[0]
+    dims = b.integers(site.inputs[1])
+    if broadcast_shape(x.shape, dims) != dims:
+        raise ValueError(f"Incompatible shapes: {list(x.shape)} vs. {list(dims)}")
+    result: View = x.broadcast(dims)
+    return result
+
+
+family.op(
+    "BroadcastTo",
+    (Input("input"), static_input("shape", "Tidx")),
+    infer=_broadcast_to_infer,
+    lower=_broadcast_to_lower,
+    value=moved(lambda op, x, dims: np.broadcast_to(x, dims.tolist())),
+)
+
+
+@family.gradient("BroadcastTo")
+def _broadcast_to_grad(op: Operation, dy: Tensor) -> Any:
+    x, wanted = op.inputs
+    apply = op.graph.apply
+    have = shape_of(x, wanted.dtype, graph=op.graph)
+    known = values.constant_value(wanted)
+    if known is not None:
+        wanted = apply("Const", value=known, dtype=wanted.dtype)
+    _, axes = apply("BroadcastGradientArgs", wanted, have)
+    total = apply("Sum", dy, axes, keep_dims=True)
+    return [apply("Reshape", total, have), None]
+
+
+def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Tensor:
+    """``input`` repeated to ``shape`` by NumPy's broadcasting rules."""
+    return apply_op("BroadcastTo", input, shape, name=name)
+
+
+@family.numpy_function(np.broadcast_to)
+def _numpy_broadcast_to(array: Any, shape: Any) -> Tensor:
+    return broadcast_to(array, [shape] if isinstance(shape, int) else shape)
+
+
+# --- Tile ---------------------------------------------------------------------------------
+
+
+def _tile_infer(op: Operation) -> Any:
+    x, multiples = op.inputs
+    counts = values.sizes(multiples)
+    if x._shape is None:
+        return ((x.dtype, None if counts is None else (None,) * len(counts)),)
+    if counts is None:
+        counts = (None,) * len(x._shape)
+    if len(counts) != len(x._shape):
+        raise ValueError(
+            f"multiples of tile must have one entry an axis, {len(x._shape)}, not "
+            f"{len(counts)}"
+        )
+    if any(m is not None and m < 0 for m in counts):
+        raise ValueError(f"Expected multiples >= 0, but got {list(counts)}")
+    pairs = zip(x._shape, counts)
+    return ((x.dtype, tuple(None if None in (n, m) else n * m for n, m in pairs)),)  # type: ignore[operator]
+
+
+def _tile_lower(b: Builder, site: Site) -> View:
+    x = site.inputs[0]
+    counts = b.integers(site.inputs[1])
+    if len(counts) != x.rank or any(m < 0 for m in counts):
+        raise ValueError(f"Expected {x.rank} multiples >= 0, but got {list(counts)}")
+    repeated: View = x
+    for axis in reversed(range(x.rank)):
+        repeated = repeated.insert_axis(axis)
+    wide = tuple(n for pair in zip(counts, x.shape) for n in pair)
+    tiled = tuple(m * n for m, n in zip(counts, x.shape))
+    return b.reshape(repeated.broadcast(wide), tiled)
+
+
+family.op(
+    "Tile",
+    (Input("input"), static_input("multiples", "Tmultiples")),
+    infer=_tile_infer,
+    lower=_tile_lower,
+    value=moved(lambda op, x, multiples: np.tile(x, multiples.tolist())),
+)
+
+
+@family.gradient("Tile")
+def _tile_grad(op: Operation, dy: Tensor) -> Any:
+    x, multiples = op.inputs
+    apply = op.graph.apply
+    # Each axis as (copies, size): sum over the copies.
+    shape = shape_of(x, multiples.dtype, graph=op.graph)
+    pairs = apply("Pack", [multiples, shape], name="stack", axis=0)
+    pairs = transpose(pairs)
+    split = apply("Reshape", pairs, [-1])
+    count = values.constant_value(split)
+    count = apply("Size", split) if count is None else apply(
+        "Const", value=np.array(count.size, np.int32), dtype=dtypes.int32, name="Size"
+    )
+    axes = apply("Range", 0, count, 2, name="range")
+    total = apply("Sum", apply("Reshape", dy, split), axes)
+    total.set_shape(x._shape)
+    return [total, None]
+
+
+def tile(input: Any, multiples: Any, name: str | None = None) -> Tensor:
+    """``input`` repeated ``multiples[i]`` times along each axis ``i``."""
+    return apply_op("Tile", input, multiples, name=name)
+
+
+@family.numpy_function(np.tile)
+def _numpy_tile(a: Any, reps: Any) -> Tensor:
+    reps = [reps] if isinstance(reps, (int, np.integer)) else list(reps)
+    if a.ndim is None:
+        raise ValueError("np.tile() needs a tensor of known rank; use gpugrad.tile().")
+    reps = [1] * (a.ndim - len(reps)) + reps
+    for _ in range(len(reps) - a.ndim):
+        a = expand_dims(a, 0)
+    return tile(a, reps)

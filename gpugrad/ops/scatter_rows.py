@@ -1,0 +1,70 @@
+"""Adding rows up by index: what scatter and segment ops run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpugrad.errors import InvalidArgumentError
+from gpugrad.ops.static import on_host
+
+# The ufunc of each way to combine rows that have one index.
+UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
+
+
+def combine(xp: Any, out: Any, kind: str, index: Any, rows: Any) -> None:
+    """``out[index[i]] = ufunc(out[index[i]], rows[i])`` for all i, also repeated ones.
+
+    ``out`` is [n, d], ``rows`` [m, d], ``index`` [m] within 0 to n - 1. Halves are
+    summed and multiplied in float32.
+    """
+    if index.size == 0 or out.shape[-1] == 0:
+        return
+    ufunc = getattr(xp, UFUNCS[kind])
+    if out.dtype.itemsize == 2 and out.dtype.kind not in "iu":
+        wide = out.astype(xp.float32)
+        combine(xp, wide, kind, index, rows.astype(xp.float32))
+        out[...] = wide.astype(out.dtype)
+    elif on_host(xp):
+        _combine_on_host(xp, out, ufunc, index, rows)
+    elif kind == "prod":
+        _combine_in_rounds(xp, out, ufunc, index, rows)
+    else:
+        ufunc.at(out, index, rows)
+
+
+def _combine_on_host(xp: Any, out: Any, ufunc: Any, index: Any, rows: Any) -> None:
+    """Rows of one element go through ufunc.at, which is fast for those only."""
+    if out.shape[-1] == 1 and out.dtype.kind != "O":
+        ufunc.at(out[:, 0], index, rows[:, 0])
+        return
+    order = xp.argsort(index, kind="stable")
+    ordered = index[order]
+    starts = xp.flatnonzero(xp.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    totals = ufunc.reduceat(rows[order], starts, axis=0)
+    places = ordered[starts]
+    out[places] = ufunc(out[places], totals)
+
+
+def _combine_in_rounds(xp: Any, out: Any, ufunc: Any, index: Any, rows: Any) -> None:
+    """The first row of every index, then the second, and so on: no atomics needed."""
+    order = xp.argsort(index)
+    ordered = index[order]
+    count = xp.arange(ordered.size)
+    first = xp.where(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]), count, 0)
+    place = count - xp.maximum.accumulate(first)
+    for turn in range(int(place.max()) + 1):
+        now = order[place == turn]
+        out[index[now]] = ufunc(out[index[now]], rows[now])
+
+
+def check_indices(xp: Any, index: Any, size: int, what: str = "indices") -> None:
+    """InvalidArgumentError for an index outside of [0, size); the CPU only looks."""
+    if not on_host(xp) or index.size == 0:
+        return
+    if index.min() >= 0 and index.max() < size:
+        return
+    bad = xp.argwhere((index < 0) | (index >= size))[0]
+    place = ",".join(str(int(i)) for i in bad)
+    raise InvalidArgumentError(
+        None, None, f"{what}[{place}] = {int(index[tuple(bad)])} is not in [0, {size})"
+    )

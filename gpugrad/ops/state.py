@@ -1,0 +1,595 @@
+"""Variables: handles, reads, assignments, and scattered updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpugrad import dtypes, shapes
+from gpugrad.errors import InvalidArgumentError
+from gpugrad.graph import build
+from gpugrad.graph.function_graph import outermost
+from gpugrad.graph.graph import Graph
+from gpugrad.graph.indexed_slices import IndexedSlices
+from gpugrad.graph.spec import Input
+from gpugrad.graph.tensor import Operation, Tensor
+from gpugrad.graph.variable import GraphKeys, Variable, handle_shape
+from gpugrad.kir import scalar
+from gpugrad.kir.builder import Builder, Handle, Site
+from gpugrad.kir.space import View
+from gpugrad.ops.family import OpFamily
+
+family = OpFamily()
+
+_HANDLE = Input("resource", attr=None, dtype=dtypes.resource)
+_VALUE = Input("value", attr="dtype")
+_INDICES = Input("indices", attr="Tindices", default=dtypes.int32)
+
+# --- VarHandleOp --------------------------------------------------------------------
+
+
+def _infer_handle(op: Any) -> Any:
+    return ((dtypes.resource, ()),)
+
+
+# A handle makes no array, so it has no lowering: the planner gives its readers a
+# Handle, whose slot is this node's identity.
+family.op(
+    "VarHandleOp",
+    attrs={"dtype": ..., "shape": None, "shared_name": "", "container": ""},
+    infer=_infer_handle,
+    stateful=True,
+)
+
+# --- ReadVariableOp -----------------------------------------------------------------
+
+
+def _infer_read(op: Any) -> Any:
+    return ((op.attrs["dtype"], handle_shape(op.inputs[0])),)
+
+
+def _lower_read(b: Builder, site: Site) -> View:
+    return b.read(site.inputs[0])
+
+
+family.op(
+    "ReadVariableOp",
+    [_HANDLE],
+    attrs={"dtype": ...},
+    infer=_infer_read,
+    lower=_lower_read,
+    stateful=True,
+)
+
+
+@family.gradient("ReadVariableOp", slices=True)
+def _read_grad(op: Operation, dy: Any) -> Any:
+    return dy
+
+
+# --- VarIsInitializedOp, VariableShape -------------------------------------------------
+
+
+def _lower_is_initialized(b: Builder, site: Site) -> View:
+    handle = site.inputs[0]
+    known = handle.shape is not None or handle.slot in b.state
+    return b.literal(np.array(known), dtypes.bool_)
+
+
+family.op(
+    "VarIsInitializedOp",
+    [_HANDLE],
+    infer=lambda op: ((dtypes.bool_, ()),),
+    lower=_lower_is_initialized,
+    stateful=True,
+)
+
+
+def _infer_shape(op: Any) -> Any:
+    shape = handle_shape(op.inputs[0])
+    return ((op.attrs["out_type"], (None if shape is None else len(shape),)),)
+
+
+def _lower_shape(b: Builder, site: Site) -> View:
+    shape = b.read(site.inputs[0]).shape
+    return b.literal(np.array(shape, site.dtypes[0].np_dtype), site.dtypes[0])
+
+
+def _shape_value(op: Any, inputs: list[Any]) -> Any:
+    shape = handle_shape(op.inputs[0])
+    if shape is None:
+        return None
+    kind = op.attrs["out_type"].np_dtype if shapes.is_known(shape) else object
+    return [np.array(shape, kind)]
+
+
+family.op(
+    "VariableShape",
+    [_HANDLE],
+    attrs={"out_type": dtypes.int32},
+    infer=_infer_shape,
+    lower=_lower_shape,
+    value=_shape_value,
+    stateful=True,
+)
+
+# --- AssignVariableOp, AssignAddVariableOp, AssignSubVariableOp -------------------------
+
+
+def _infer_assign(op: Any) -> Any:
+    handle, value = op.inputs
+    if op.attrs.get("validate_shape", True):
+        shapes.merge(handle_shape(handle), value._shape)
+    return ()
+
+
+def _same_shape(handle: Handle, value: View) -> None:
+    if handle.shape is not None and handle.shape != value.shape:
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"Trying to assign to variable {handle.name!r} with tensor with wrong shape. "
+            f"Expected {list(handle.shape)} got {list(value.shape)}",
+        )
+
+
+def _lower_assign(b: Builder, site: Site) -> Sequence[View]:
+    handle, value = site.inputs
+    if site.attrs["validate_shape"]:
+        _same_shape(handle, value)
+    b.assign(handle, value)
+    return ()
+
+
+family.op(
+    "AssignVariableOp",
+    [_HANDLE, _VALUE],
+    attrs={"validate_shape": True},
+    infer=_infer_assign,
+    lower=_lower_assign,
+    stateful=True,
+)
+
+
+def _lower_update(fn: Callable[..., scalar.Expr]) -> Callable[..., Sequence[View]]:
+    def lower(b: Builder, site: Site) -> Sequence[View]:
+        handle, value = site.inputs
+        old = b.read(handle)
+        _same_shape(handle._replace(shape=old.shape), value)
+        b.assign(handle, b.map(fn, old, value))
+        return ()
+
+    return lower
+
+
+for _type, _fn in (
+    ("AssignAddVariableOp", scalar.add),
+    ("AssignSubVariableOp", scalar.sub),
+):
+    family.op(
+        _type,
+        [_HANDLE, _VALUE],
+        infer=_infer_assign,
+        lower=_lower_update(_fn),
+        stateful=True,
+    )
+
+family.no_gradient(
+    "VarIsInitializedOp",
+    "VariableShape",
+    "AssignVariableOp",
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+)
+
+# --- ResourceGather -------------------------------------------------------------------
+
+
+def _infer_gather(op: Any) -> Any:
+    params, indices = handle_shape(op.inputs[0]), op.inputs[1]._shape
+    if not op.inputs[1].dtype.is_integer:
+        raise TypeError(
+            "Value passed to parameter 'indices' has DataType "
+            f"{op.inputs[1].dtype.name} not in list of allowed values: int32, int64."
+        )
+    shape = None if params is None or indices is None else indices + params[1:]
+    return ((op.attrs["dtype"], shape),)
+
+
+def _check_range(xp: Any, indices: Any, size: int) -> None:
+    # On the GPU the check would make the host wait; there an index that is out of
+    # range is the user's to avoid, as in TensorFlow.
+    if xp.__name__ == "numpy" and indices.size:
+        if indices.min() < 0 or indices.max() >= size:
+            wrong = indices[(indices < 0) | (indices >= size)].flat[0]
+            raise InvalidArgumentError(
+                None, None, f"indices contain {wrong}, which is not in [0, {size})"
+            )
+
+
+def _gather_rows(xp: Any, outs: Any, params: Any, indices: Any) -> None:
+    _check_range(xp, indices, params.shape[0])
+    outs[0][...] = params[indices]
+
+
+def _lower_gather(b: Builder, site: Site) -> Sequence[View]:
+    params, indices = b.read(site.inputs[0]), site.inputs[1]
+    shape = indices.shape + params.shape[1:]
+    return b.call(
+        "gather_rows", _gather_rows, [params, indices], [(params.dtype, shape)]
+    )
+
+
+family.op(
+    "ResourceGather",
+    [_HANDLE, _INDICES],
+    attrs={"dtype": ..., "batch_dims": 0, "validate_indices": True},
+    infer=_infer_gather,
+    lower=_lower_gather,
+    stateful=True,
+)
+
+
+@family.gradient("ResourceGather")
+def _gather_grad(op: Operation, dy: Tensor) -> Any:
+    graph = op.graph
+    handle, indices = op.inputs
+    shape = handle_shape(handle)
+    if shapes.is_known(shape):
+        dense = graph.convert(np.array(shape, np.int32))
+    else:
+        dense = graph.apply("VariableShape", handle)
+    size = graph.apply("Size", indices, out_type=dtypes.int32)
+    rows = graph.apply("ExpandDims", size, 0)
+    sizes = graph.apply("ConcatV2", [rows, dense[1:]], 0, name="concat")
+    values = graph.apply("Reshape", dy, sizes)
+    return [IndexedSlices(values, graph.apply("Reshape", indices, rows), dense), None]
+
+
+# --- ResourceScatter... -----------------------------------------------------------------
+
+
+def _infer_scatter(op: Any) -> Any:
+    params, indices = handle_shape(op.inputs[0]), op.inputs[1]._shape
+    updates = op.inputs[2]._shape
+    if updates != () and params is not None and indices is not None:
+        wanted = indices + params[1:]
+        if not shapes.compatible(wanted, updates):
+            raise ValueError(
+                "Must have updates.shape = indices.shape + params.shape[1:] or "
+                f"updates.shape = [], got updates.shape {shapes.text(updates)}, "
+                f"indices.shape {shapes.text(indices)}, params.shape "
+                f"{shapes.text(params)}"
+            )
+    return ()
+
+
+def _infer_scatter_nd(op: Any) -> Any:
+    params, indices = handle_shape(op.inputs[0]), op.inputs[1]._shape
+    updates = op.inputs[2]._shape
+    if params is not None and indices is not None and indices[-1] is not None:
+        if indices[-1] > len(params):
+            raise ValueError(
+                f"The last dimension of indices ({indices[-1]}) must not be greater than "
+                f"the rank of the variable ({len(params)})"
+            )
+        shapes.merge(indices[:-1] + params[indices[-1] :], updates)
+    return ()
+
+
+def _set(out: Any, where: Any, updates: Any) -> None:
+    out[where] = updates
+
+
+def _scatter(
+    xp: Any, outs: Any, params: Any, indices: Any, updates: Any, how: str, nd: bool
+) -> None:
+    (out,) = outs
+    out[...] = params
+    if nd:
+        where: Any = tuple(indices[..., i] for i in range(indices.shape[-1]))
+        for i, part in enumerate(where):
+            _check_range(xp, part, params.shape[i])
+    else:
+        where = indices
+        _check_range(xp, indices, params.shape[0])
+    if how == "set":
+        _set(out, where, updates)
+    else:
+        getattr(xp, how).at(out, where, updates)
+
+
+def _lower_scatter(how: str, nd: bool) -> Callable[..., Sequence[View]]:
+    def lower(b: Builder, site: Site) -> Sequence[View]:
+        handle, indices, updates = site.inputs
+        old = b.read(handle)
+        (new,) = b.call(
+            "scatter",
+            _scatter,
+            [old, indices, updates],
+            [(old.dtype, old.shape)],
+            how=how,
+            nd=nd,
+        )
+        b.assign(handle, new)
+        return ()
+
+    return lower
+
+
+for _kind, _how in {
+    "Update": "set",
+    "Add": "add",
+    "Sub": "subtract",
+    "Mul": "multiply",
+    "Div": "divide",
+    "Max": "maximum",
+    "Min": "minimum",
+    "NdUpdate": "set",
+    "NdAdd": "add",
+    "NdSub": "subtract",
+}.items():
+    _nd = _kind.startswith("Nd")
+    family.op(
+        f"ResourceScatter{_kind}",
+        [_HANDLE, _INDICES, Input("updates", attr="dtype")],
+        infer=_infer_scatter_nd if _nd else _infer_scatter,
+        lower=_lower_scatter(_how, _nd),
+        stateful=True,
+    )
+
+# --- functions ----------------------------------------------------------------------
+
+
+def _variable(ref: Any) -> Variable:
+    if not isinstance(ref, Variable):
+        raise AttributeError(
+            f"{ref!r} is not a variable: only variables can be assigned to."
+        )
+    return ref
+
+
+def assign(
+    ref: Any,
+    value: Any,
+    validate_shape: bool | None = None,
+    use_locking: bool | None = None,
+    name: str | None = None,
+) -> Any:
+    """Set a variable; gives the variable as it is afterwards."""
+    return _variable(ref).assign(value, name=name)
+
+
+def assign_add(
+    ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None
+) -> Any:
+    """Add to a variable; gives the variable as it is afterwards."""
+    return _variable(ref).assign_add(value, name=name)
+
+
+def assign_sub(
+    ref: Any, value: Any, use_locking: bool | None = None, name: str | None = None
+) -> Any:
+    """Subtract from a variable; gives the variable as it is afterwards."""
+    return _variable(ref).assign_sub(value, name=name)
+
+
+def scatter_update(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = True,
+    name: str | None = None,
+) -> Any:
+    """Set the rows ``indices`` of a variable; the last of equal indices wins."""
+    return _variable(ref)._scatter("Update", indices, updates, name)
+
+
+def scatter_add(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Add to the rows ``indices`` of a variable; equal indices add up."""
+    return _variable(ref)._scatter("Add", indices, updates, name)
+
+
+def scatter_sub(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Subtract from the rows ``indices`` of a variable."""
+    return _variable(ref)._scatter("Sub", indices, updates, name)
+
+
+def scatter_mul(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Multiply the rows ``indices`` of a variable."""
+    return _variable(ref)._scatter("Mul", indices, updates, name)
+
+
+def scatter_div(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Divide the rows ``indices`` of a variable."""
+    return _variable(ref)._scatter("Div", indices, updates, name)
+
+
+def scatter_max(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """The greater of the rows ``indices`` of a variable and ``updates``."""
+    return _variable(ref)._scatter("Max", indices, updates, name)
+
+
+def scatter_min(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """The lesser of the rows ``indices`` of a variable and ``updates``."""
+    return _variable(ref)._scatter("Min", indices, updates, name)
+
+
+def scatter_nd_update(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = True,
+    name: str | None = None,
+) -> Any:
+    """Set the places of a variable that the rows of ``indices`` say."""
+    return _variable(ref)._scatter("NdUpdate", indices, updates, name)
+
+
+def scatter_nd_add(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Add to the places of a variable that the rows of ``indices`` say."""
+    return _variable(ref)._scatter("NdAdd", indices, updates, name)
+
+
+def scatter_nd_sub(
+    ref: Any,
+    indices: Any,
+    updates: Any,
+    use_locking: bool = False,
+    name: str | None = None,
+) -> Any:
+    """Subtract from the places of a variable that the rows of ``indices`` say."""
+    return _variable(ref)._scatter("NdSub", indices, updates, name)
+
+
+def is_variable_initialized(variable: Any) -> Tensor:
+    """A boolean tensor: whether ``variable`` has a value."""
+    return _variable(variable).is_initialized()
+
+
+def variables_initializer(var_list: Any, name: str = "init") -> Operation:
+    """An op that gives each variable of ``var_list`` its initial value."""
+    graph = build.get_default_graph()
+    initializers = [v.initializer for v in var_list]
+    with graph.control_dependencies(initializers):
+        op: Operation = graph.apply("NoOp", name=name)
+    return op
+
+
+def global_variables_initializer() -> Operation:
+    """An op that gives every global variable its initial value."""
+    return variables_initializer(global_variables())
+
+
+def local_variables_initializer() -> Operation:
+    """An op that gives every local variable its initial value."""
+    return variables_initializer(local_variables(), "init")
+
+
+def initialize_all_variables() -> Operation:
+    """The older name of global_variables_initializer."""
+    return global_variables_initializer()
+
+
+def initialize_variables(var_list: Any, name: str = "init") -> Operation:
+    """The older name of variables_initializer."""
+    return variables_initializer(var_list, name)
+
+
+def initialize_local_variables() -> Operation:
+    """The older name of local_variables_initializer."""
+    return local_variables_initializer()
+
+
+def report_uninitialized_variables(
+    var_list: Any = None, name: str = "report_uninitialized_variables"
+) -> Tensor:
+    """The names of the variables that have no value, as a vector of strings."""
+    if var_list is None:
+        var_list = global_variables() + local_variables()
+    graph = build.get_default_graph()
+    with graph.name_scope(name):
+        names = np.array([v.op.name.encode() for v in var_list], object)
+        all_names = graph.convert(names.reshape(-1), dtypes.string)
+        if not var_list:
+            return all_names
+        known = graph.apply("Pack", [v.is_initialized() for v in var_list], axis=0)
+        missing = graph.apply("LogicalNot", known)
+        rows = graph.apply("Where", missing)
+        rows = graph.apply("Squeeze", rows, squeeze_dims=[1])
+        result: Tensor = graph.apply("GatherV2", all_names, rows, 0)
+        return result
+
+
+def _collections() -> Graph:
+    """The graph whose collections count here: function bodies have none."""
+    return outermost(build.get_default_graph())
+
+
+def get_collection(key: Any, scope: str | None = None) -> list[Any]:
+    """A copy of a collection of the default graph."""
+    return _collections().get_collection(key, scope)
+
+
+def get_collection_ref(key: Any) -> list[Any]:
+    """A collection of the default graph itself, to be changed in place."""
+    return _collections().get_collection_ref(key)
+
+
+def add_to_collection(name: Any, value: Any) -> None:
+    """Append to a collection of the default graph."""
+    _collections().add_to_collection(name, value)
+
+
+def add_to_collections(names: Any, value: Any) -> None:
+    """Append to several collections of the default graph."""
+    _collections().add_to_collections(names, value)
+
+
+def global_variables(scope: str | None = None) -> list[Any]:
+    """The variables that live in sessions, by default all."""
+    return get_collection(GraphKeys.GLOBAL_VARIABLES, scope)
+
+
+def all_variables() -> list[Any]:
+    """The older name of global_variables."""
+    return global_variables()
+
+
+def local_variables(scope: str | None = None) -> list[Any]:
+    """Variables that are not meant to be saved."""
+    return get_collection(GraphKeys.LOCAL_VARIABLES, scope)
+
+
+def model_variables(scope: str | None = None) -> list[Any]:
+    """Variables put into the collection of model variables."""
+    return get_collection(GraphKeys.MODEL_VARIABLES, scope)
+
+
+def trainable_variables(scope: str | None = None) -> list[Any]:
+    """The variables that optimizers update by default."""
+    return get_collection(GraphKeys.TRAINABLE_VARIABLES, scope)

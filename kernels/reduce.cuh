@@ -1,0 +1,75 @@
+// Folding a value over the lanes of a row, a warp or a block, in a fixed order.
+//
+// Every thread of a warp (block) must arrive. Every lane gets the result. The order of
+// the folds depends on the launch shape alone, so results repeat bit by bit.
+#pragma once
+#include "math.cuh"
+#include "types.cuh"
+
+struct Sum {
+  template <class T>
+  static __device__ __forceinline__ T join(T a, T b) {
+    return wrap_add(a, b);
+  }
+};
+struct Product {
+  template <class T>
+  static __device__ __forceinline__ T join(T a, T b) {
+    return wrap_mul(a, b);
+  }
+};
+struct Maximum {
+  template <class T>
+  static __device__ __forceinline__ T join(T a, T b) {
+    return maximum(a, b);
+  }
+};
+struct Minimum {
+  template <class T>
+  static __device__ __forceinline__ T join(T a, T b) {
+    return minimum(a, b);
+  }
+};
+struct All {
+  static __device__ __forceinline__ bool join(bool a, bool b) { return a && b; }
+};
+struct Any {
+  static __device__ __forceinline__ bool join(bool a, bool b) { return a || b; }
+};
+
+__device__ __forceinline__ u32 shuffled(u32 x, int step) {
+  return __shfl_xor_sync(0xffffffffu, x, step);
+}
+
+// The value that the lane `step` away has.
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T x, int step) {
+  constexpr int words = (sizeof(T) + 3) / 4;
+  u32 bits[words] = {};
+  memcpy(bits, &x, sizeof(T));
+#pragma unroll
+  for (int k = 0; k < words; ++k) bits[k] = shuffled(bits[k], step);
+  T result;
+  memcpy(&result, bits, sizeof(T));
+  return result;
+}
+
+// Over groups of G neighbouring lanes; G is a power of two up to 32.
+template <class Op, int G, class T>
+__device__ __forceinline__ T fold_lanes(T x) {
+#pragma unroll
+  for (int step = G / 2; step > 0; step /= 2) x = Op::join(x, shuffle_xor(x, step));
+  return x;
+}
+
+// Over a block of WARPS warps; `shared` has room for WARPS values of its own.
+template <class Op, int WARPS, class T>
+__device__ __forceinline__ T fold_block(T x, T* shared) {
+  x = fold_lanes<Op, 32>(x);
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();
+  x = shared[0];
+#pragma unroll
+  for (int warp = 1; warp < WARPS; ++warp) x = Op::join(x, shared[warp]);
+  return x;
+}
