@@ -13,11 +13,21 @@ eager.install()
 _names = api.names("gg")
 globals().update(_names)
 
-from gpugrad import bitwise, debugging, linalg, math, nn, random, raw_ops  # noqa: E402
+from gpugrad import (  # noqa: E402 (these read the registry and the table)
+    bitwise,
+    debugging,
+    initializers,
+    linalg,
+    math,
+    nn,
+    random,
+    raw_ops,
+    train,
+)
 
 __all__ = sorted(
-    [*_names, "__version__", "bitwise", "debugging", "linalg", "math", "nn", "random"]
-    + ["raw_ops"]
+    [*_names, "__version__", "bitwise", "debugging", "initializers", "linalg", "math"]
+    + ["nn", "random", "raw_ops", "train"]
 )
 
 

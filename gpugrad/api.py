@@ -72,6 +72,18 @@ TABLE: Final = (
     ("ops.complex", ". dtypes", "complex"),
     ("ops.complex", "math", "nextafter"),
     ("ops.concat", ".", "concat"),
+    ("ops.conv_functions", "nn", """
+        atrous_conv2d conv1d conv2d conv2d_transpose conv3d conv3d_transpose convolution
+        depthwise_conv2d depthwise_conv2d_native separable_conv2d
+    """),
+    ("ops.diagonal", ".", "eye"),
+    ("ops.diagonal", "linalg", """
+        band_part=matrix_band_part diag=matrix_diag diag_part=matrix_diag_part eye
+        set_diag=matrix_set_diag tensor_diag=diag tensor_diag_part=diag_part
+    """),
+    ("ops.diagonal", "v1", """
+        diag diag_part matrix_band_part matrix_diag matrix_diag_part matrix_set_diag
+    """),
     ("ops.division", ". math", "div_no_nan floordiv multiply_no_nan truediv"),
     ("ops.division", ".", "div floor_div realdiv truncatediv truncatemod"),
     ("ops.division", ". math",
@@ -83,6 +95,7 @@ TABLE: Final = (
         rsqrt sin sinh sqrt tan
     """),
     ("ops.fill", ".", "constant fill ones ones_like zeros zeros_like"),
+    ("ops.gather", ".", "batch_gather gather gather_nd"),
     ("ops.host_function", ".", "numpy_function py_func"),
     ("ops.initializers", "v1", """
         constant_initializer=Constant glorot_normal_initializer=glorot_normal
@@ -103,24 +116,49 @@ TABLE: Final = (
         random_normal=RandomNormal random_uniform=RandomUniform
         truncated_normal=TruncatedNormal variance_scaling=VarianceScaling zeros=Zeros
     """),
+    ("ops.layers", "nn", "dropout embedding_lookup relu_layer xw_plus_b"),
     ("ops.layout", ".", """
         expand_dims invert_permutation matrix_transpose reshape squeeze transpose
     """),
     ("ops.layout", "math", "invert_permutation"),
     ("ops.layout", "linalg", "matrix_transpose"),
+    ("ops.mask", ".", "boolean_mask setdiff1d unique unique_with_counts"),
     ("ops.matmul", ". linalg", "matmul tensordot"),
     ("ops.matmul", ". linalg", "matvec"),
     ("ops.nn", "nn", """
         bias_add crelu elu gelu leaky_relu log_softmax relu relu6 selu softmax softplus
         softsign swish silu=swish
     """),
-    ("ops.nn", "math", "log_softmax softmax softplus softsign"),
+    ("ops.nn", "math", "log_sigmoid log_softmax softmax softplus softsign"),
+    ("ops.nn", "v1", "log_sigmoid"),
     ("ops.nn_loss", "nn", """
         log_poisson_loss sigmoid_cross_entropy_with_logits
         softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2
         sparse_softmax_cross_entropy_with_logits weighted_cross_entropy_with_logits
     """),
+    ("ops.conv_functions", "nn", """
+        atrous_conv2d conv1d conv2d conv2d_transpose conv3d conv3d_transpose convolution
+        depthwise_conv2d depthwise_conv2d_native separable_conv2d
+    """),
+    ("ops.layers", "nn", "dropout embedding_lookup relu_layer xw_plus_b"),
+    ("ops.losses", "losses", """
+        Reduction absolute_difference add_loss compute_weighted_loss cosine_distance
+        get_losses get_regularization_loss get_regularization_losses get_total_loss
+        hinge_loss huber_loss log_loss mean_pairwise_squared_error mean_squared_error
+        sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy
+    """),
+    ("ops.normalization", "nn", "batch_normalization fused_batch_norm"),
+    ("ops.pool", "nn", """
+        avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
+        max_pool3d pool
+    """),
+    ("ops.normalization", "nn", "batch_normalization fused_batch_norm"),
     ("ops.pad", ".", "pad"),
+    ("ops.partition", ".", "dynamic_partition dynamic_stitch"),
+    ("ops.pool", "nn", """
+        avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
+        max_pool3d pool
+    """),
     ("ops.random", ".", "random_normal random_uniform set_random_seed truncated_normal"),
     ("ops.random", "random", """
         normal=random_normal set_seed=set_random_seed truncated_normal
@@ -133,7 +171,10 @@ TABLE: Final = (
     ("ops.sampling", ".", "random_shuffle"),
     ("ops.sampling", "v1", "multinomial"),
     ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
-    ("ops.repeat", ".", "broadcast_to tile"),
+    ("ops.repeat", ".", "broadcast_to repeat tile"),
+    ("ops.reverse", ".", "reverse reverse_sequence roll"),
+    ("ops.sampling", ".", "multinomial random_shuffle"),
+    ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
     ("ops.scan", ". math", "cumprod cumsum"),
     ("ops.scan", "math", "cumulative_logsumexp"),
     ("ops.sequence", ".", "one_hot range sequence_mask"),
@@ -142,9 +183,30 @@ TABLE: Final = (
     ("ops.shape", ".", """
         broadcast_dynamic_shape broadcast_static_shape rank shape shape_n size
     """),
+    ("ops.scatter", ".", """
+        scatter_nd tensor_scatter_add tensor_scatter_max tensor_scatter_min
+        tensor_scatter_sub tensor_scatter_update tensor_scatter_nd_add=tensor_scatter_add
+        tensor_scatter_nd_max=tensor_scatter_max
+        tensor_scatter_nd_min=tensor_scatter_min
+        tensor_scatter_nd_sub=tensor_scatter_sub
+        tensor_scatter_nd_update=tensor_scatter_update
+    """),
+    ("ops.segment", ". math", """
+        segment_max segment_mean segment_min segment_prod segment_sum
+        unsorted_segment_max unsorted_segment_mean unsorted_segment_min
+        unsorted_segment_prod unsorted_segment_sqrt_n unsorted_segment_sum
+    """),
     ("ops.select", ".", "where"),
     ("ops.select", "v1", "where_v2"),
     ("ops.slicing", ".", "slice strided_slice"),
+    ("ops.sort", ".", "argsort sort"),
+    ("ops.sort", "nn math", "top_k"),
+    ("ops.space", ". nn", """
+        batch_to_space depth_to_space space_to_batch space_to_depth
+    """),
+    ("ops.space", ".", """
+        batch_to_space_nd required_space_to_batch_paddings space_to_batch_nd
+    """),
     ("ops.special", ". math", """
         betainc digamma erf erfc igamma igammac lgamma polygamma zeta
     """),

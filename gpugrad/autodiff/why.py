@@ -34,7 +34,7 @@ def why_none(ys: Any, x: Any, stop_gradients: Any = None) -> str:
     with graph_context(scratch):
         values = arguments.read_variables(scratch, args.ys)
         inner = arguments.convert_ys(scratch, values)
-        starts = [y.op.attrs.get("_captured", y) for y in inner]
+        starts = [y if isinstance(y, Tensor) else t for y, t in zip(args.ys, inner)]
         trace = _Trace(scratch)
         for y in inner:
             trace.send(y, y)  # what arrives does not matter, only where
@@ -136,12 +136,20 @@ def _disconnected(ys: Sequence[Tensor], x: Tensor) -> str:
     text = f"No path leads from {x.name!r} to {names}: ys are not computed from it."
     if any(_between([x], y) for y in ys):
         return f"{text} It is the other way round; exchange ys and xs."
-    for handle in x.op.inputs:
-        if handle.dtype is resource and _between(ys, handle):
-            return (
-                f"{text} They read the variable behind it by other nodes: take the "
-                "gradient with respect to the variable itself."
-            )
+    if _reads_a_variable_of(ys, x):
+        return (
+            f"{text} They read the variable behind it by other nodes: take the "
+            "gradient with respect to the variable itself."
+        )
     if any(x.op in op.control_inputs for op in _behind(ys, x.op.id)):
         return f"{text} Control dependencies carry no gradient."
     return text
+
+
+def _reads_a_variable_of(ys: Sequence[Tensor], x: Tensor) -> bool:
+    """True if x is a read of a variable that ys depend on."""
+    while len(x.op.inputs) == 1:
+        x = x.op.inputs[0]
+        if x.dtype is resource:
+            return bool(_between(ys, x))
+    return False

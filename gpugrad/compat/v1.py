@@ -3,7 +3,7 @@
 from typing import Any
 
 import gpugrad
-from gpugrad import api, raw_ops
+from gpugrad import api, raw_ops, train
 
 __version__ = gpugrad.__version__
 
@@ -13,7 +13,7 @@ for _place in api.places():
     _names[_place] = api.Namespace(f"{__name__}.{_place}", api.names("v1", _place))
 globals().update(_names)
 
-__all__ = sorted([*_names, "__version__", "raw_ops"])
+__all__ = sorted([*_names, "__version__", "raw_ops", "train"])
 
 
 def __getattr__(name: str) -> Any:

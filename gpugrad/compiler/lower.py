@@ -20,7 +20,7 @@ from gpugrad.dtypes import DType
 from gpugrad.errors import FailedPreconditionError, InvalidArgumentError, describe
 from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Builder, Handle, NeedsValue, Site, Uninitialized
-from gpugrad.kir.program import Commit, Group, Program, Store
+from gpugrad.kir.program import Commit, Group, Program, Step, Store
 from gpugrad.kir.scalar import Load
 from gpugrad.kir.space import Shape, View
 
@@ -130,21 +130,27 @@ def _lower_item(
         raise _located(error, op) from error
     if type(results) is View:
         results = (results,)
-    if len(builder.steps) > before and _foldable(views, results):
+    steps = builder.steps[before:]
+    if steps and _foldable(views, results, steps):
         results = fold.fold(builder, before, results)
     for number, result in zip(item.outs, results, strict=True):
         env[number] = result
 
 
-def _foldable(inputs: Sequence[Any], results: Sequence[View]) -> bool:
-    """Small integer or boolean results of constants: shape arithmetic."""
+def _foldable(
+    inputs: Sequence[Any], results: Sequence[View], steps: Sequence[Step]
+) -> bool:
+    """Small integer or boolean results of constants: shape arithmetic.
+
+    Not what counts by the run, such as random integers of a constant shape.
+    """
     for view in results:
         if view.size > fold.LIMIT or not (view.dtype.is_integer or view.dtype.is_bool):
             return False
     for view in inputs:
         if type(view) is not View or view.buffer.kind != "const":
             return False
-    return True
+    return all(v.buffer.kind in ("const", "temp") for s in steps for v in s.reads)
 
 
 def _number_of(view: View, item: Item, env: dict[int, Any]) -> int | None:

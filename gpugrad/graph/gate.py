@@ -33,7 +33,9 @@ def gate(
             )
         waited.append(item.op if isinstance(item, Tensor) else item)
     if not waited:
-        raise ValueError("`tensors` of tuple() must hold at least one that is not None.")
+        raise ValueError(
+            "`tensors` of tuple() must hold at least one that is not None."
+        )
     graph = waited[0].graph
     gated: list[Any] = []
     with graph.name_scope(name or "tuple"):

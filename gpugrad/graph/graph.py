@@ -138,7 +138,8 @@ class Graph:
 
     @staticmethod
     def _located(error: Exception, op: Operation, scope: str) -> Exception:
-        op.name = scope + op.name.rstrip("/")
+        # A name that ends in "/" is that of a scope, in full.
+        op.name = op.name[:-1] if op.name[-1:] == "/" else scope + op.name
         shown = ", ".join(f"{t.name} {shapes.text(t._shape)}" for t in op.inputs)
         inputs = f" with inputs {shown}" if shown else ""
         kind = GraphTypeError if isinstance(error, TypeError) else GraphError
@@ -303,10 +304,8 @@ class Graph:
             return self.binary("RealDiv", x, y, name)
         wide = dtypes.float32 if dtype.size <= 2 else dtypes.float64
         with self.name_scope(name) as scope:
-            parts = []
-            for operand, label in ((x, "x"), (y, "y")):
-                tensor = self.convert(operand, dtype, label)
-                parts.append(self.apply("Cast", tensor, DstT=wide))
+            operands = self.convert(x, dtype, "x"), self.convert(y, dtype, "y")
+            parts = [self.apply("Cast", tensor, DstT=wide) for tensor in operands]
             return self.apply("RealDiv", *parts, name=scope)
 
     def matrix_multiply(self, x: Any, y: Any) -> Tensor:

@@ -104,7 +104,10 @@ class IndexedSlices:
                 f"{name or self.name!r} without dense_shape: {self}. Give it a "
                 "dense_shape."
             )
-        rows = self._dense_shape[0]
+        # As an operand of an op it is built in that op's scope.
+        around = name.rstrip("/").rpartition("/")[0] if name and name[-1] == "/" else ""
+        with graph.name_scope(around + "/" if around else graph._here.scope):
+            rows = self._dense_shape[0]
         dense = graph.apply(
             "UnsortedSegmentSum", self._values, self._indices, rows, name=name
         )

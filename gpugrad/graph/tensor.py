@@ -11,6 +11,7 @@ from gpugrad import shapes
 from gpugrad.dtypes import DType
 from gpugrad.errors import GraphError, OperatorNotAllowedInGraphError, describe
 from gpugrad.graph import sessions
+from gpugrad.graph.defaults import stack
 from gpugrad.graph.spec import REGISTRY, OpSpec
 from gpugrad.shapes import Partial, TensorShape
 
@@ -221,12 +222,12 @@ class Tensor:
 
     def __eq__(self, other: Any) -> Any:
         if self.op.graph.building_function and other is not None:
-            return self.op.graph.apply("Equal", self, other, name="Equal")
+            return self._home().apply("Equal", self, other, name="Equal")
         return self is other
 
     def __ne__(self, other: Any) -> Any:
         if self.op.graph.building_function and other is not None:
-            return self.op.graph.apply("NotEqual", self, other, name="NotEqual")
+            return self._home().apply("NotEqual", self, other, name="NotEqual")
         return self is not other
 
     # --- what it is not: a value ------------------------------------------------------
@@ -257,70 +258,79 @@ class Tensor:
 
     __int__ = __float__ = __complex__ = __index__ = _python_number
 
+    def _home(self) -> Graph:
+        """Where operators build: the function body being traced, which captures
+        tensors of the graphs around it, else the tensor's own graph."""
+        graphs = stack.graphs
+        if graphs and graphs[-1].building_function:
+            body: Graph = graphs[-1]
+            return body
+        return self.op.graph
+
     # --- arithmetic: each names an op type --------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("AddV2", self, other, "add")
+        return self._home().binary("AddV2", self, other, "add")
 
     def __radd__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("AddV2", other, self, "add")
+        return self._home().binary("AddV2", other, self, "add")
 
     def __sub__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Sub", self, other, "sub")
+        return self._home().binary("Sub", self, other, "sub")
 
     def __rsub__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Sub", other, self, "sub")
+        return self._home().binary("Sub", other, self, "sub")
 
     def __mul__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Mul", self, other, "mul")
+        return self._home().binary("Mul", self, other, "mul")
 
     def __rmul__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Mul", other, self, "mul")
+        return self._home().binary("Mul", other, self, "mul")
 
     def __truediv__(self, other: Any) -> Tensor:
-        return self.op.graph.true_divide(self, other)
+        return self._home().true_divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return self.op.graph.true_divide(other, self)
+        return self._home().true_divide(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("FloorDiv", self, other, "floordiv")
+        return self._home().binary("FloorDiv", self, other, "floordiv")
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("FloorDiv", other, self, "floordiv")
+        return self._home().binary("FloorDiv", other, self, "floordiv")
 
     def __mod__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("FloorMod", self, other, "mod")
+        return self._home().binary("FloorMod", self, other, "mod")
 
     def __rmod__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("FloorMod", other, self, "mod")
+        return self._home().binary("FloorMod", other, self, "mod")
 
     def __pow__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Pow", self, other, "pow")
+        return self._home().binary("Pow", self, other, "pow")
 
     def __rpow__(self, other: Any) -> Tensor:
-        return self.op.graph.binary("Pow", other, self, "pow")
+        return self._home().binary("Pow", other, self, "pow")
 
     def __matmul__(self, other: Any) -> Tensor:
-        return self.op.graph.matrix_multiply(self, other)
+        return self._home().matrix_multiply(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return self.op.graph.matrix_multiply(other, self)
+        return self._home().matrix_multiply(other, self)
 
     def __neg__(self) -> Tensor:
-        return self.op.graph.apply("Neg", self)
+        return self._home().apply("Neg", self)
 
     def __abs__(self) -> Tensor:
         kind = "ComplexAbs" if self.dtype.is_complex else "Abs"
-        return self.op.graph.apply(kind, self, name="Abs")
+        return self._home().apply(kind, self, name="Abs")
 
     def __invert__(self) -> Tensor:
         kind = "LogicalNot" if self.dtype.is_bool else "Invert"
-        return self.op.graph.apply(kind, self)
+        return self._home().apply(kind, self)
 
     def _logical(self, kind: str, x: Any, y: Any) -> Tensor:
         op_type = f"Logical{kind}" if self.dtype.is_bool else f"Bitwise{kind}"
-        return self.op.graph.apply(op_type, x, y, name=kind.lower())
+        return self._home().apply(op_type, x, y, name=kind.lower())
 
     def _logical_xor(self, x: Any, y: Any) -> Tensor:
         if not self.dtype.is_bool:
@@ -351,19 +361,19 @@ class Tensor:
         return self._logical_xor(other, self)
 
     def __lt__(self, other: Any) -> Tensor:
-        return self.op.graph.apply("Less", self, other)
+        return self._home().apply("Less", self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return self.op.graph.apply("LessEqual", self, other)
+        return self._home().apply("LessEqual", self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return self.op.graph.apply("Greater", self, other)
+        return self._home().apply("Greater", self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return self.op.graph.apply("GreaterEqual", self, other)
+        return self._home().apply("GreaterEqual", self, other)
 
     def __getitem__(self, key: Any) -> Tensor:
-        return self.op.graph.index(self, key)
+        return self._home().index(self, key)
 
     @property
     def T(self) -> Tensor:

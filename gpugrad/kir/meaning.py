@@ -22,8 +22,8 @@ Function = Callable[..., Any]
 # --- functions that NumPy has under another meaning, or not at all --------------------
 
 
-def _refuse_zero(divisor: Any) -> None:
-    if not np.all(divisor):
+def _refuse_zero(divisor: Any, dividend: Any = 1) -> None:
+    if not np.all(divisor) and np.size(dividend):
         raise ZeroDivisionError("Integer division by zero")
 
 
@@ -33,12 +33,12 @@ def _floordiv_float(x: Any, y: Any, out: Any = None) -> Any:
 
 
 def _floordiv_int(x: Any, y: Any, out: Any = None) -> Any:
-    _refuse_zero(y)
+    _refuse_zero(y, x)
     return np.floor_divide(x, y, out=out)
 
 
 def _floormod_int(x: Any, y: Any, out: Any = None) -> Any:
-    _refuse_zero(y)
+    _refuse_zero(y, x)
     return np.remainder(x, y, out=out)
 
 
@@ -47,7 +47,7 @@ def _truncdiv_float(x: Any, y: Any, out: Any = None) -> Any:
 
 
 def _truncdiv_int(x: Any, y: Any, out: Any = None) -> Any:
-    _refuse_zero(y)
+    _refuse_zero(y, x)
     rest = np.fmod(x, y)
     # Floor and truncation differ by one where a rest is left and the signs differ.
     differ = (rest != 0) & ((np.less(x, 0)) != (np.less(y, 0)))
@@ -56,7 +56,7 @@ def _truncdiv_int(x: Any, y: Any, out: Any = None) -> Any:
 
 
 def _truncmod_int(x: Any, y: Any, out: Any = None) -> Any:
-    _refuse_zero(y)
+    _refuse_zero(y, x)
     return np.fmod(x, y, out=out)
 
 

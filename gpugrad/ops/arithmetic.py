@@ -86,18 +86,19 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
 
     The scalar takes x's dtype. ValueError if it is known not to be a scalar.
     """
-    x = rules.operand(x)
-    if not (is_tensor(scalar) or rules.is_value(x)):
-        scalar = convert_to_tensor(scalar, x.dtype.base_dtype, "scalar")
-    shape = scalar.shape if hasattr(scalar, "shape") else shapes.TensorShape(())
+    slices = x if isinstance(x, IndexedSlices) else None
+    values = rules.operand(x) if slices is None else slices.values
+    if not (is_tensor(scalar) or rules.is_value(values)):
+        scalar = convert_to_tensor(scalar, values.dtype, "scalar")
+    shape = shapes.as_shape(getattr(scalar, "shape", ()))
     if shape.ndims not in (0, None):
         raise ValueError(
             f"The input scalar must be a 0-D value. Received shape {shape}."
         )
-    if isinstance(x, IndexedSlices):
-        values = apply_op("Mul", scalar, x.values, name=name)
-        return IndexedSlices(values, x.indices, x.dense_shape)
-    return apply_op("Mul", scalar, x, name=name)
+    product = apply_op("Mul", scalar, values, name=name)
+    if slices is None:
+        return product
+    return IndexedSlices(product, slices.indices, slices.dense_shape)
 
 
 # --- Neg ------------------------------------------------------------------------------

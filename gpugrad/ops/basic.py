@@ -25,7 +25,7 @@ from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
-# --- Placeholder ------------------------------------------------------------------------
+# --- Placeholder --------------------------------------------------------------------
 
 
 def _attr_shape(op: Operation) -> Any:
@@ -52,7 +52,7 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     )
 
 
-# --- PlaceholderWithDefault -------------------------------------------------------------
+# --- PlaceholderWithDefault ---------------------------------------------------------
 
 
 def _default_infer(op: Operation) -> Any:
@@ -86,7 +86,7 @@ def placeholder_with_default(input: Any, shape: Any, name: str | None = None) ->
     )
 
 
-# --- Identity, IdentityN ----------------------------------------------------------------
+# --- Identity, IdentityN ------------------------------------------------------------
 
 
 def _same_value(op: Operation, inputs: list[Any]) -> Any:
@@ -102,9 +102,7 @@ def _identity_n_lower(b: Builder, site: Site) -> Any:
     return site.inputs
 
 
-family.op(
-    "Identity", "input", infer=same_as_input, lower=_same, value=_same_value
-)
+family.op("Identity", "input", infer=same_as_input, lower=_same, value=_same_value)
 family.op(
     "IdentityN",
     (Input("input", attr=None, number="N"),),
@@ -141,7 +139,7 @@ def _each(value: Any, function: Callable[[Any], Tensor]) -> Any:
     return function(value)
 
 
-# --- StopGradient, PreventGradient ------------------------------------------------------
+# --- StopGradient, PreventGradient --------------------------------------------------
 
 family.op("StopGradient", "input", infer=same_as_input, lower=_same, value=_same_value)
 family.no_gradient("StopGradient")
@@ -172,7 +170,7 @@ def prevent_gradient(input: Any, message: str = "", name: str | None = None) -> 
     return apply_op("PreventGradient", input, name=name, message=message)
 
 
-# --- CheckNumerics ----------------------------------------------------------------------
+# --- CheckNumerics ------------------------------------------------------------------
 
 
 def _check_numerics(xp: Any, outs: Any, x: Any, message: str) -> None:
@@ -193,7 +191,11 @@ def _check_numerics_lower(b: Builder, site: Site) -> View:
     x = site.inputs[0]
     message = site.attrs["message"]
     (out,) = b.call(
-        "check_numerics", _check_numerics, [x], [(x.dtype, x.shape)], pure=False,
+        "check_numerics",
+        _check_numerics,
+        [x],
+        [(x.dtype, x.shape)],
+        pure=False,
         message=message,
     )
     return out
@@ -227,7 +229,7 @@ def check_numerics(tensor: Any, message: str, name: str | None = None) -> Tensor
     return apply_op("CheckNumerics", tensor, name=name, message=message)
 
 
-# --- EnsureShape ------------------------------------------------------------------------
+# --- EnsureShape --------------------------------------------------------------------
 
 
 def _ensure_shape_infer(op: Operation) -> Any:
@@ -265,7 +267,7 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     return apply_op("EnsureShape", x, name=name, shape=shapes.as_partial(shape))
 
 
-# --- NoOp -------------------------------------------------------------------------------
+# --- NoOp ---------------------------------------------------------------------------
 
 
 def _no_op_lower(b: Builder, site: Site) -> Sequence[View]:
@@ -323,5 +325,3 @@ def tuple(
     None entries stay None. ValueError if all are None.
     """
     return gate(tensors, name or "tuple", control_inputs)
-
-

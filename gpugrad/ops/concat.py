@@ -31,7 +31,7 @@ from gpugrad.ops.static import (
 
 family = OpFamily()
 
-# --- ConcatV2, Concat -------------------------------------------------------------------
+# --- ConcatV2, Concat ---------------------------------------------------------------
 
 
 def _concat_shape(parts: Sequence[Tensor], axis: int | None) -> shapes.Partial:
@@ -60,8 +60,9 @@ def _concat_shape(parts: Sequence[Tensor], axis: int | None) -> shapes.Partial:
                 shape[i] = n
             elif n is not None and n != shape[i]:
                 raise ValueError(
-                    f"Dimension {i} in both shapes must be equal, but are {shape[i]} and "
-                    f"{n}. Shapes are {[list(p._shape or ()) for p in parts]}."
+                    f"Dimension {i} in both shapes must be equal, but are "
+                    f"{shape[i]} and {n}. Shapes are "
+                    f"{[list(p._shape or ()) for p in parts]}."
                 )
     shape[place] = total
     return tuple(shape)
@@ -174,7 +175,9 @@ def _parts_of(op: Operation, parts: Sequence[Tensor], axis: Tensor, dy: Any) -> 
         sizes = outputs(apply("ShapeN", list(parts)))
     if len(sizes) > _MANY:
         begin = apply("Pack", [place, 0], axis=0, name="Slice/begin")
-        along = apply("Slice", apply("Pack", sizes, axis=1, name="stack"), begin, [1, -1])
+        along = apply(
+            "Slice", apply("Pack", sizes, axis=1, name="stack"), begin, [1, -1]
+        )
         along = apply("Squeeze", along)
         split = apply("SplitV", dy, along, place, num_split=len(parts), name="split")
         return outputs(split)
@@ -183,7 +186,11 @@ def _parts_of(op: Operation, parts: Sequence[Tensor], axis: Tensor, dy: Any) -> 
 
 
 def _slices_of_parts(
-    op: Operation, parts: Sequence[Tensor], axis: Tensor, place: Tensor, dy: IndexedSlices
+    op: Operation,
+    parts: Sequence[Tensor],
+    axis: Tensor,
+    place: Tensor,
+    dy: IndexedSlices,
 ) -> list[IndexedSlices]:
     """Along axis 0 each part takes its rows; along others, its part of every row."""
     apply = op.graph.apply
@@ -221,8 +228,11 @@ def _slices_of_parts(
         before = [0] * known
         count = len(before) + 1
         rest = apply("Slice", size, [count], [-1])
-        tail = apply("ConcatV2", [apply("Pack", [*before, start], axis=0),
-                                  apply("ZerosLike", rest)], 0)
+        tail = apply(
+            "ConcatV2",
+            [apply("Pack", [*before, start], axis=0), apply("ZerosLike", rest)],
+            0,
+        )
         inner = apply("Slice", size, [1], [-1])
         keep = apply("ConcatV2", [[-1], inner], 0)
         grads.append(
@@ -256,7 +266,7 @@ def _numpy_concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
     return concat(arrays, axis)
 
 
-# --- ConcatOffset -------------------------------------------------------------------------
+# --- ConcatOffset -------------------------------------------------------------------
 
 
 def _offsets(axis: int, sizes: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -292,7 +302,9 @@ family.op(
     "ConcatOffset",
     (
         Input("concat_dim", attr=None, dtype=dtypes.int32, static=True),
-        Input("shape", attr="shape_type", number="N", default=dtypes.int32, static=True),
+        Input(
+            "shape", attr="shape_type", number="N", default=dtypes.int32, static=True
+        ),
     ),
     infer=_offset_infer,
     value=_offset_value,

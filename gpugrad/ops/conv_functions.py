@@ -7,10 +7,6 @@ from typing import Any
 
 from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.ops import rules, windows
-from gpugrad.ops.family import OpFamily
-
-family = OpFamily()
-
 
 def _padding(padding: Any, rank: int, data_format: str) -> tuple[str, tuple[int, ...]]:
     """The attributes padding and explicit_paddings of what a caller gave."""

@@ -25,7 +25,7 @@ _SMALL = 1000
 # What TensorFlow calls the constant of a static shape that it was given as a shape.
 _CONVERTED = "Shape/shape_as_tensor"
 
-# --- Const ----------------------------------------------------------------------------
+# --- Const --------------------------------------------------------------------------
 
 
 def _const_infer(op: Operation) -> Any:
@@ -90,7 +90,7 @@ def _as_shape(array: np.ndarray, shape: tuple[int, ...], verify: bool) -> np.nda
         return array.reshape(shape)
     if array.size > size:
         raise ValueError(
-            f"Too many elements provided. Takes at most {size:d}, but got {array.size:d}."
+            f"Too many elements provided. Takes at most {size}, but got {array.size}."
         )
     if array.size == 0:
         raise ValueError(f"An empty value cannot fill shape {shape}.")
@@ -98,15 +98,19 @@ def _as_shape(array: np.ndarray, shape: tuple[int, ...], verify: bool) -> np.nda
     return np.concatenate([flat, np.full(size - flat.size, flat[-1])]).reshape(shape)
 
 
-# --- Fill -----------------------------------------------------------------------------
+# --- Fill ---------------------------------------------------------------------------
 
 
 def _fill_infer(op: Operation) -> Any:
     dims, value = op.inputs
     if value._shape not in (None, ()):
-        raise ValueError(f"Shape must be rank 0 but is rank {len(value._shape)} for value")
+        raise ValueError(
+            f"Shape must be rank 0 but is rank {len(value._shape)} for value"
+        )
     if dims._shape is not None and len(dims._shape) != 1:
-        raise ValueError(f"Shape must be rank 1 but is rank {len(dims._shape)} for dims")
+        raise ValueError(
+            f"Shape must be rank 1 but is rank {len(dims._shape)} for dims"
+        )
     sizes = values.sizes(dims)
     if sizes is not None and any(n is not None and n < 0 for n in sizes):
         raise ValueError(f"Fill dimensions must be >= 0, not {list(sizes)}")
@@ -184,7 +188,9 @@ def _filled(kind: str, value: int, shape: Any, dtype: Any, name: str | None) -> 
 def _scalar(value: int, dtype: DType) -> np.ndarray:
     if dtype is dtypes.string:
         if value:
-            raise TypeError("ones() has no strings: expected a numeric or boolean dtype.")
+            raise TypeError(
+                "ones() has no strings: expected a numeric or boolean dtype."
+            )
         array = np.empty((), object)
         array[()] = b""
         return array
@@ -200,7 +206,7 @@ def _static_shape(shape: Any) -> tuple[int, ...] | None:
     return None if dims is None or None in dims else shapes.known(dims)
 
 
-# --- ZerosLike, OnesLike ----------------------------------------------------------------
+# --- ZerosLike, OnesLike ------------------------------------------------------------
 
 
 def _zeros_like_lower(b: Builder, site: Site) -> View:
@@ -252,7 +258,9 @@ def ones_like(
 
 def _as_tensor(value: Any) -> Any:
     """A symbolic tensor: shape functions read static shapes."""
-    return value if isinstance(value, Tensor) else convert_to_tensor(value, name="tensor")
+    return (
+        value if isinstance(value, Tensor) else convert_to_tensor(value, name="tensor")
+    )
 
 
 def zeros_like_v2(input: Any, dtype: Any = None, name: str | None = None) -> Tensor:

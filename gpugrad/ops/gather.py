@@ -10,7 +10,6 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.errors import InvalidArgumentError
-from gpugrad.graph import constant as values
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices, densify
 from gpugrad.graph.spec import Input
@@ -34,7 +33,7 @@ family = OpFamily()
 
 _INDICES = Input("indices", attr="Tindices", default=dtypes.int32)
 
-# --- GatherV2, Gather ---------------------------------------------------------------------
+# --- GatherV2, Gather ---------------------------------------------------------------
 
 
 def _gathered_shape(
@@ -59,8 +58,8 @@ def _gather_infer(op: Operation) -> Any:
     axis = axis_in(axis, len(p))
     if batch > axis or batch > len(i):
         raise ValueError(
-            f"batch_dims ({batch}) must be at most axis ({axis}) and the rank of indices "
-            f"({len(i)})"
+            f"batch_dims ({batch}) must be at most axis ({axis}) and the rank of "
+            f"indices ({len(i)})"
         )
     for m, n in zip(p[:batch], i[:batch]):
         if m is not None and n is not None and m != n:
@@ -82,7 +81,7 @@ def _gather_value(op: Operation, inputs: list[Any]) -> Any:
 
 
 def _gather(xp: Any, outs: Any, params: Any, indices: Any, batch: int) -> None:
-    """params [batch, before, n, after], indices [batch, m], out [batch, before, m, after].
+    """params [batch, before, n, after], indices [batch, m], out like params with m.
 
     On a GPU nothing looks whether indices are in range: they wrap around.
     """
@@ -165,8 +164,8 @@ def _gather_v2_grad(op: Operation, dy: Any) -> Any:
     if batch < 0:
         if indices._shape is None:
             raise ValueError(
-                "The gradient of gather with negative batch_dims needs indices of known "
-                "rank; give a positive batch_dims."
+                "The gradient of gather with negative batch_dims needs indices of "
+                "known rank; give a positive batch_dims."
             )
         batch += len(indices._shape)
     if known_axis(op.inputs[2]) == 0 and batch == 0:
@@ -204,7 +203,9 @@ def _axis_grad(op: Operation, dy: Tensor, batch: int) -> Tensor:
     count = product(shape_of(indices, graph=graph)[batch:])
     parts = apply("Reshape", dy, apply("Pack", [outer, before, count, after], axis=0))
     rows = apply("Transpose", parts, [0, 2, 1, 3])
-    rows = apply("Reshape", rows, apply("Pack", [outer * count, before * after], axis=0))
+    rows = apply(
+        "Reshape", rows, apply("Pack", [outer * count, before * after], axis=0)
+    )
     ids = apply("Reshape", indices, apply("Pack", [outer, count], axis=0))
     if batch:
         starts = apply("Range", 0, outer, 1) * length
@@ -240,9 +241,7 @@ def gather(
     if read is not None and not isinstance(axis, Tensor) and axis == 0:
         result: Tensor = read(indices, name=name)
         return result
-    return apply_op(
-        "GatherV2", params, indices, axis, name=name, batch_dims=batch_dims
-    )
+    return apply_op("GatherV2", params, indices, axis, name=name, batch_dims=batch_dims)
 
 
 def gather_v2(
@@ -272,7 +271,7 @@ def _numpy_take(a: Any, indices: Any, axis: int | None = None) -> Tensor:
     return gather(a, indices, axis=axis)
 
 
-# --- GatherNd -----------------------------------------------------------------------------
+# --- GatherNd -----------------------------------------------------------------------
 
 
 def _gather_nd_infer(op: Operation) -> Any:
@@ -282,8 +281,8 @@ def _gather_nd_infer(op: Operation) -> Any:
         return ((params.dtype, None),)
     if i[-1] > len(p):
         raise ValueError(
-            f"indices.shape[-1] must be <= params.rank, but saw indices shape: {list(i)} "
-            f"and params shape: {list(p)}"
+            f"indices.shape[-1] must be <= params.rank, but saw indices shape: "
+            f"{list(i)} and params shape: {list(p)}"
         )
     return ((params.dtype, (*i[:-1], *p[i[-1] :])),)
 
@@ -294,7 +293,9 @@ def flat_indices(xp: Any, indices: Any, extents: tuple[int, ...]) -> Any:
     for axis, extent in enumerate(extents):
         flat = flat * extent + indices[:, axis]
     if on_host(xp) and flat.size:
-        bad = ((indices < 0) | (indices >= xp.array(extents, indices.dtype))).any(axis=1)
+        bad = ((indices < 0) | (indices >= xp.array(extents, indices.dtype))).any(
+            axis=1
+        )
         if bad.any():
             row = int(xp.argmax(bad))
             raise InvalidArgumentError(
@@ -354,7 +355,11 @@ family.op(
 def _gather_nd_grad(op: Operation, dy: Tensor) -> Any:
     params, indices = op.inputs
     shape = shape_of(params, indices.dtype, graph=op.graph)
-    if indices._shape is not None and len(indices._shape) == 2 and indices._shape[1] == 1:
+    if (
+        indices._shape is not None
+        and len(indices._shape) == 2
+        and indices._shape[1] == 1
+    ):
         rows = op.graph.apply("Squeeze", indices, squeeze_dims=[-1])
         return [IndexedSlices(dy, rows, shape), None]
     return [op.graph.apply("ScatterNd", indices, dy, shape), None]
@@ -374,7 +379,9 @@ def gather_nd(
         params, indices = convert_to_tensor(params), convert_to_tensor(indices)
         outer = indices._shape and indices._shape[:batch_dims]
         if not outer or None in outer or None in indices._shape[:-1]:
-            raise ValueError("gather_nd() with batch_dims needs indices of known shape.")
+            raise ValueError(
+                "gather_nd() with batch_dims needs indices of known shape."
+            )
         # Each index vector is preceded by where in the batch it stands.
         grid = np.indices(indices._shape[:-1])[:batch_dims]
         where = np.moveaxis(grid, 0, -1).astype(indices.dtype.np_dtype)
@@ -382,3 +389,8 @@ def gather_nd(
         return apply_op("GatherNd", params, full)
 
 
+def gather_nd_v2(
+    params: Any, indices: Any, batch_dims: int = 0, name: str | None = None
+) -> Tensor:
+    """``gather_nd`` with the signature of TensorFlow 2."""
+    return gather_nd(params, indices, name, batch_dims)

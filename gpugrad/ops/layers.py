@@ -12,13 +12,9 @@ from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.tensor import Tensor
 from gpugrad.ops import static
 from gpugrad.ops.clip import clip_by_norm
-from gpugrad.ops.family import OpFamily
 from gpugrad.ops.matmul import matmul
 from gpugrad.ops.nn import bias_add
 from gpugrad.ops.random import random_uniform
-
-family = OpFamily()
-
 
 # --- dense layers ---------------------------------------------------------------------
 

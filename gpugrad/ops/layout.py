@@ -8,26 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes, shapes
+from gpugrad import shapes
 from gpugrad.graph import constant as values
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir import scalar
-from gpugrad.kir.builder import Builder, Site, broadcast_shape
+from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
 from gpugrad.ops.family import OpFamily, is_known
 from gpugrad.ops.static import axis_in, moved, resolved, shape_of, static_input
 
 family = OpFamily()
 
-# --- Reshape ----------------------------------------------------------------------------
+# --- Reshape ------------------------------------------------------------------------
 
 
 def _reshape_infer(op: Operation) -> Any:
     x, wanted = op.inputs
     if wanted._shape is not None and len(wanted._shape) > 1:
-        raise ValueError(f"Shape must be rank 1 but is rank {len(wanted._shape)} for shape")
+        raise ValueError(
+            f"Shape must be rank 1 but is rank {len(wanted._shape)} for shape"
+        )
     dims = values.sizes(wanted)
     return ((x.dtype, None if dims is None else _reshaped(x._shape, dims)),)
 
@@ -55,8 +57,8 @@ def _reshaped(
     if unknown == 1 and known:
         if size % known:
             raise ValueError(
-                f"Dimension size must be evenly divisible by {known} but is {size}: cannot "
-                f"reshape {list(have)} to {list(dims)}"
+                f"Dimension size must be evenly divisible by {known} but is {size}: "
+                f"cannot reshape {list(have)} to {list(dims)}"
             )
         return tuple(size // known if n is None else n for n in out)
     return out
@@ -81,7 +83,10 @@ def _reshape_grad(op: Operation, dy: Tensor) -> Any:
     shape = op.inputs[0]._shape
     # One unknown dimension follows from the others: no need of the forward input.
     if shape is not None and shape.count(None) == 1 and 0 not in shape:
-        return [op.graph.apply("Reshape", dy, [-1 if n is None else n for n in shape]), None]
+        return [
+            op.graph.apply("Reshape", dy, [-1 if n is None else n for n in shape]),
+            None,
+        ]
     return [_like_input(op, dy), None]
 
 
@@ -123,7 +128,7 @@ def _numpy_ravel(a: Any, order: str = "C") -> Tensor:
     return _numpy_reshape(a, [-1], order)
 
 
-# --- Transpose --------------------------------------------------------------------------
+# --- Transpose ----------------------------------------------------------------------
 
 
 def _transpose_infer(op: Operation) -> Any:
@@ -143,8 +148,8 @@ def _transpose_infer(op: Operation) -> Any:
 def _permutation(perm: Sequence[int], rank: int) -> tuple[int, ...]:
     if len(perm) != rank:
         raise ValueError(
-            f"Dimension must be {rank} but is {len(perm)}: transpose needs a permutation "
-            f"of all {rank} axes, not {list(perm)}"
+            f"Dimension must be {rank} but is {len(perm)}: transpose needs a "
+            f"permutation of all {rank} axes, not {list(perm)}"
         )
     axes = tuple(axis_in(p, rank, "perm") for p in perm)
     if len(set(axes)) != rank:
@@ -268,7 +273,7 @@ def matrix_transpose(
         return transpose(a, perm, None, conjugate)
 
 
-# --- InvertPermutation --------------------------------------------------------------------
+# --- InvertPermutation --------------------------------------------------------------
 
 
 def _invert_infer(op: Operation) -> Any:
@@ -304,7 +309,7 @@ def invert_permutation(x: Any, name: str | None = None) -> Tensor:
     return apply_op("InvertPermutation", x, name=name)
 
 
-# --- ExpandDims ---------------------------------------------------------------------------
+# --- ExpandDims ---------------------------------------------------------------------
 
 
 def _expand_dims_infer(op: Operation) -> Any:
@@ -358,7 +363,7 @@ def _numpy_expand_dims(a: Any, axis: Any) -> Tensor:
     return expand_dims(a, axis)
 
 
-# --- Squeeze ------------------------------------------------------------------------------
+# --- Squeeze ------------------------------------------------------------------------
 
 
 def _squeezed(
@@ -369,7 +374,8 @@ def _squeezed(
     for axis in axes:
         if shape[axis] not in (1, None):
             raise ValueError(
-                f"Can not squeeze dim[{axis}], expected a dimension of 1, got {shape[axis]}"
+                f"Can not squeeze dim[{axis}], expected a dimension of 1, got "
+                f"{shape[axis]}"
             )
     if not dims:
         axes = [i for i, n in enumerate(shape) if n == 1]

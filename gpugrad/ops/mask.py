@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes, shapes
+from gpugrad import dtypes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
@@ -18,7 +18,6 @@ from gpugrad.kir.space import View
 from gpugrad.ops.family import FOLD_LIMIT, OpFamily, is_known
 from gpugrad.ops.gather import gather
 from gpugrad.ops.shape import shape
-from gpugrad.ops.static import known_axis
 
 family = OpFamily()
 
@@ -34,9 +33,7 @@ def on_values(
     def lower(b: Builder, site: Site) -> Sequence[View]:
         arrays = [b.value(v) for v in site.inputs]
         found = function(site.attrs, *arrays)
-        return [
-            b.literal(a.astype(d.np_dtype), d) for a, d in zip(found, site.dtypes)
-        ]
+        return [b.literal(a.astype(d.np_dtype), d) for a, d in zip(found, site.dtypes)]
 
     def host(run: Any, site: Site, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = function(site.attrs, *arrays)
@@ -45,7 +42,7 @@ def on_values(
     return {"lower": lower, "host": host}
 
 
-# --- Where --------------------------------------------------------------------------------
+# --- Where --------------------------------------------------------------------------
 
 
 def _where_infer(op: Operation) -> Any:
@@ -78,8 +75,8 @@ def boolean_mask(
             raise ValueError("mask of boolean_mask cannot be scalar.")
         if rank is None:
             raise ValueError(
-                "Number of mask dimensions must be specified, even if some dimensions are "
-                "None.  E.g. shape=[None] is ok, but shape=None is not."
+                "Number of mask dimensions must be specified, even if some dimensions "
+                "are None.  E.g. shape=[None] is ok, but shape=None is not."
             )
         first = 0 if axis is None else axis
         if first < 0 and tensor.shape.rank is not None:
@@ -91,7 +88,9 @@ def boolean_mask(
         merged = apply_op("ConcatV2", flat, 0, name="concat")
         rows = apply_op("Reshape", tensor, merged)
         size = have[first : first + rank].num_elements()
-        rows.set_shape(have[:first].concatenate([size]).concatenate(have[first + rank :]))
+        rows.set_shape(
+            have[:first].concatenate([size]).concatenate(have[first + rank :])
+        )
         chosen = apply_op("Where", apply_op("Reshape", mask, [-1]))
         chosen = apply_op("Squeeze", chosen, squeeze_dims=[1])
         return gather(rows, chosen, axis=first)
@@ -104,10 +103,10 @@ def boolean_mask_v2(
     return boolean_mask(tensor, mask, name, axis)
 
 
-# --- Unique, UniqueWithCounts ----------------------------------------------------------------
+# --- Unique, UniqueWithCounts -------------------------------------------------------
 
-Unique = namedtuple("Unique", ["y", "idx"])  # noqa: PYI024 (TensorFlow's result types)
-UniqueWithCounts = namedtuple(  # noqa: PYI024
+Unique = namedtuple("Unique", ["y", "idx"])
+UniqueWithCounts = namedtuple(
     "UniqueWithCounts", ["y", "idx", "count"]
 )
 
@@ -150,19 +149,21 @@ family.op(
 
 
 def unique(x: Any, out_idx: Any = dtypes.int32, name: str | None = None) -> Any:
-    """(y, idx): the distinct values of a vector, as they come, and x as indices of y."""
+    """(y, idx): the distinct values of a vector in order, and x as indices of y."""
     return Unique(*apply_op("Unique", x, name=name, out_idx=as_dtype(out_idx)))
 
 
-def unique_with_counts(x: Any, out_idx: Any = dtypes.int32, name: str | None = None) -> Any:
+def unique_with_counts(
+    x: Any, out_idx: Any = dtypes.int32, name: str | None = None
+) -> Any:
     """(y, idx, count): as unique, and how often each value stands in ``x``."""
     found = apply_op("UniqueWithCounts", x, name=name, out_idx=as_dtype(out_idx))
     return UniqueWithCounts(*found)
 
 
-# --- ListDiff -----------------------------------------------------------------------------
+# --- ListDiff -----------------------------------------------------------------------
 
-ListDiff = namedtuple("ListDiff", ["out", "idx"])  # noqa: PYI024
+ListDiff = namedtuple("ListDiff", ["out", "idx"])
 
 
 def _list_diff(attrs: dict[str, Any], x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
@@ -196,5 +197,3 @@ def setdiff1d(
     """(out, idx): the values of the vector ``x`` that are not in ``y``, and where."""
     found = apply_op("ListDiff", x, y, name=name, out_idx=as_dtype(index_dtype))
     return ListDiff(*found)
-
-

@@ -273,6 +273,15 @@ def softsign(features: Any, name: str | None = None) -> Any:
 # --- activations made of others -------------------------------------------------------
 
 
+def log_sigmoid(x: Any, name: str | None = None) -> Any:
+    """log(1 / (1 + exp(-x))), without overflow."""
+    with name_scope(name, "LogSigmoid", [x]) as scope:
+        x = rules.operand(x, "x")
+        return apply_op(
+            "Neg", apply_op("Softplus", apply_op("Neg", x)), name=scope
+        )
+
+
 def crelu(features: Any, name: str | None = None, axis: int = -1) -> Any:
     """relu of x and of -x, one after the other along ``axis``."""
     with name_scope(name, "CRelu", [features]) as scope:

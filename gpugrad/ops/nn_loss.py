@@ -330,7 +330,9 @@ def sparse_softmax_cross_entropy_with_logits(
         sizes = static.shape_of(labels)
         if flat:
             logits, labels = _rows(logits), apply_op("Reshape", labels, [-1])
-        loss, _ = apply_op("SparseSoftmaxCrossEntropyWithLogits", logits, labels)
+        loss, _ = apply_op(
+            "SparseSoftmaxCrossEntropyWithLogits", logits, labels, name=name
+        )
         if flat:
             loss = apply_op("Reshape", loss, sizes)
         return loss if loss.dtype is dtype else apply_op("Cast", loss, DstT=dtype)
@@ -389,12 +391,13 @@ def sigmoid_cross_entropy_with_logits(
     _require_both(labels, logits, "sigmoid_cross_entropy_with_logits")
     with name_scope(name, "logistic_loss", [logits, labels]) as scope:
         x, labels = _logits_and_labels(logits, labels, "labels")
-        zeros = rules.zeros_like(x.graph, x) if hasattr(x, "op") else x * 0
+        zeros = rules.zeros_of(x)
         positive = apply_op("GreaterEqual", x, zeros)
         over = apply_op("Select", positive, x, zeros)
         minus_size = apply_op("Select", positive, apply_op("Neg", x), x)
+        linear = over - x * labels
         rest = apply_op("Log1p", apply_op("Exp", minus_size))
-        return apply_op("AddV2", over - x * labels, rest, name=scope)
+        return apply_op("AddV2", linear, rest, name=scope)
 
 
 def weighted_cross_entropy_with_logits(
@@ -433,7 +436,7 @@ def log_poisson_loss(
             return result
         stirling = z * apply_op("Log", z) - z
         stirling = stirling + 0.5 * apply_op("Log", (2 * np.pi) * z)
-        zeros = apply_op("ZerosLike", z, name="zeros_like")
+        zeros = rules.zeros_of(z)
         ones = apply_op("OnesLike", z, name="ones_like")
         small = apply_op(
             "LogicalAnd",

@@ -21,7 +21,7 @@ family = OpFamily()
 
 Pairs = list[tuple[int, int]]
 
-# --- Pad, PadV2 -------------------------------------------------------------------------
+# --- Pad, PadV2 ---------------------------------------------------------------------
 
 
 def _pad_infer(op: Operation) -> Any:
@@ -152,7 +152,8 @@ def _numpy_pad(
 ) -> Tensor:
     if mode not in _NUMPY_MODES:
         raise ValueError(
-            f"np.pad() of a tensor has the modes {', '.join(_NUMPY_MODES)}, not {mode!r}."
+            f"np.pad() of a tensor has the modes {', '.join(_NUMPY_MODES)}, not "
+            f"{mode!r}."
         )
     if array.ndim is None:
         raise ValueError("np.pad() needs a tensor of known rank; use gpugrad.pad().")
@@ -160,7 +161,7 @@ def _numpy_pad(
     return pad(array, pairs.astype(np.int32), _NUMPY_MODES[mode], None, constant_values)
 
 
-# --- MirrorPad, MirrorPadGrad -------------------------------------------------------------
+# --- MirrorPad, MirrorPadGrad -------------------------------------------------------
 
 
 def _reversed(view: View, axis: int, last: int, count: int) -> View:
@@ -240,7 +241,9 @@ def _added(b: Builder, x: View, part: View, axis: int, start: int) -> View:
     rest = start + count
     for first, size in ((0, start), (rest, x.shape[axis] - rest)):
         if size:
-            b.copy(whole_slice(x, axis, first, size), whole_slice(out, axis, first, size))
+            b.copy(
+                whole_slice(x, axis, first, size), whole_slice(out, axis, first, size)
+            )
     here = whole_slice(x, axis, start, count)
     b.store(whole_slice(out, axis, start, count), lambda p, q: p + q, here, part)
     return out

@@ -366,7 +366,7 @@ def _prod_grad(op: Any, dy: Any) -> Any:
     perm, counts = _reduced_first(graph, x, sizes, flat)
     moved = graph.apply("Transpose", x, perm, name="transpose")
     moved_sizes = static.shape_of(moved)
-    table = graph.apply("Reshape", moved, graph.apply("Pack", counts, axis=0))
+    table = graph.apply("Reshape", moved, counts)
     before = graph.apply("Cumprod", table, 0, exclusive=True)
     after = graph.apply("Cumprod", table, 0, exclusive=True, reverse=True)
     others = graph.apply(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from gpugrad.ops.static import axis_in, moved, shape_of, static_input
 
 family = OpFamily()
 
-# --- BroadcastTo --------------------------------------------------------------------------
+# --- BroadcastTo --------------------------------------------------------------------
 
 
 def _broadcast_to_infer(op: Operation) -> Any:
@@ -35,7 +33,9 @@ def _broadcast_to_infer(op: Operation) -> Any:
         shapes.broadcast(x._shape, dims)
         for have, want in zip(reversed(x._shape), reversed(dims)):
             if have not in (None, 1, want) and want is not None:
-                raise ValueError(f"Incompatible shapes: {list(x._shape)} vs. {list(dims)}")
+                raise ValueError(
+                    f"Incompatible shapes: {list(x._shape)} vs. {list(dims)}"
+                )
     return ((x.dtype, dims),)
 
 
@@ -80,7 +80,7 @@ def _numpy_broadcast_to(array: Any, shape: Any) -> Tensor:
     return broadcast_to(array, [shape] if isinstance(shape, int) else shape)
 
 
-# --- Tile ---------------------------------------------------------------------------------
+# --- Tile ---------------------------------------------------------------------------
 
 
 def _tile_infer(op: Operation) -> Any:
@@ -133,8 +133,15 @@ def _tile_grad(op: Operation, dy: Tensor) -> Any:
     pairs = transpose(pairs)
     split = apply("Reshape", pairs, [-1])
     count = values.constant_value(split)
-    count = apply("Size", split) if count is None else apply(
-        "Const", value=np.array(count.size, np.int32), dtype=dtypes.int32, name="Size"
+    count = (
+        apply("Size", split)
+        if count is None
+        else apply(
+            "Const",
+            value=np.array(count.size, np.int32),
+            dtype=dtypes.int32,
+            name="Size",
+        )
     )
     axes = apply("Range", 0, count, 2, name="range")
     total = apply("Sum", apply("Reshape", dy, split), axes)
@@ -156,3 +163,47 @@ def _numpy_tile(a: Any, reps: Any) -> Tensor:
     for _ in range(len(reps) - a.ndim):
         a = expand_dims(a, 0)
     return tile(a, reps)
+
+
+# --- repeat -------------------------------------------------------------------------
+
+
+@family.numpy_function(np.repeat)
+def repeat(
+    input: Any, repeats: Any, axis: int | None = None, name: str | None = None
+) -> Tensor:
+    """Each element (slice along ``axis``) repeated ``repeats`` times in a row.
+
+    ``repeats`` is one number, or one for each slice. Without ``axis``, the elements of
+    the flattened input.
+    """
+    with name_scope(name, "Repeat", [input, repeats]):
+        data = convert_to_tensor(input, name="data")
+        if axis is None:
+            data, axis = apply_op("Reshape", data, [-1]), 0
+        if data.ndim is None:
+            raise ValueError("repeat() along an axis needs a tensor of known rank.")
+        axis = axis_in(axis, max(data.ndim, 1))
+        if data.ndim == 0:
+            data = expand_dims(data, 0)
+        counts = convert_to_tensor(repeats, name="repeats")
+        if counts.dtype is not dtypes.int32:
+            counts = apply_op("Cast", counts, DstT=dtypes.int32)
+        shape = shape_of(data)
+        if counts.shape.num_elements() == 1:
+            once = apply_op("Reshape", counts, [])
+            multiples = [once if i == axis + 1 else 1 for i in range(data.ndim + 1)]
+            tiled = tile(expand_dims(data, axis + 1), multiples)
+            parts = [shape[:axis], [once * shape[axis]], shape[axis + 1 :]]
+            return apply_op("Reshape", tiled, apply_op("ConcatV2", parts, 0))
+        # Row i of the source for each row of the result: how many ends lie before it.
+        ends = apply_op(
+            "Cumsum", apply_op("BroadcastTo", counts, shape[axis : axis + 1]), 0
+        )
+        total = apply_op("Max", apply_op("ConcatV2", [[0], ends], 0), [0])
+        places = expand_dims(apply_op("Range", 0, total, 1), 1)
+        after = apply_op(
+            "Cast", apply_op("GreaterEqual", places, ends), DstT=dtypes.int32
+        )
+        rows = apply_op("Sum", after, [1])
+        return apply_op("GatherV2", data, rows, axis)

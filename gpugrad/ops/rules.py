@@ -10,6 +10,7 @@ from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
 from gpugrad.graph import build, constant
 from gpugrad.graph.tensor import Tensor
+from gpugrad.graph.tensor import Tensor
 
 FLOATS = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)
 COMPLEX = (dtypes.complex64, dtypes.complex128)
@@ -101,6 +102,13 @@ def zeros_like(graph: Any, tensor: Any) -> Any:
         value = np.zeros(shape, tensor.dtype.np_dtype)
         return const(graph, value, tensor.dtype, "zeros_like")
     return graph.apply("ZerosLike", tensor, name="zeros_like")
+
+
+def zeros_of(x: Any) -> Any:
+    """Zeros of the shape and dtype of a tensor, or of a value on a device."""
+    if isinstance(x, Tensor):
+        return zeros_like(x.graph, x)
+    return build.apply_op("ZerosLike", x)
 
 
 def conj(tensor: Any) -> Any:

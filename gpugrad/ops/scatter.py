@@ -22,7 +22,7 @@ family = OpFamily()
 
 _INDICES = Input("indices", attr="Tindices", default=dtypes.int32)
 
-# --- ScatterNd ----------------------------------------------------------------------------
+# --- ScatterNd ----------------------------------------------------------------------
 
 
 def _check_updates(
@@ -38,8 +38,8 @@ def _check_updates(
     wanted = (*indices[:-1], *shape[indices[-1] :])
     if not shapes.compatible(wanted, updates):
         raise ValueError(
-            f"updates must be of shape indices.shape[:-1] + shape[k:] = {list(wanted)}, "
-            f"not {list(updates)}"
+            f"updates must be of shape indices.shape[:-1] + shape[k:] = "
+            f"{list(wanted)}, not {list(updates)}"
         )
 
 
@@ -89,7 +89,9 @@ def _scatter_grad(op: Operation, dy: Tensor) -> Any:
     return [None, op.graph.apply("GatherNd", dy, op.inputs[0]), None]
 
 
-def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
+def scatter_nd(
+    indices: Any, updates: Any, shape: Any, name: str | None = None
+) -> Tensor:
     """Zeros of ``shape`` with ``updates`` added at the index vectors of ``indices``.
 
     Shapes: indices [..., k], updates indices[:-1] + shape[k:]. Repeated ones add up.
@@ -97,7 +99,7 @@ def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) 
     return apply_op("ScatterNd", indices, updates, shape, name=name)
 
 
-# --- TensorScatter* -----------------------------------------------------------------------
+# --- TensorScatter* -----------------------------------------------------------------
 
 
 def _tensor_scatter_infer(op: Operation) -> Any:

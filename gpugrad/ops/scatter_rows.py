@@ -50,7 +50,9 @@ def _combine_in_rounds(xp: Any, out: Any, ufunc: Any, index: Any, rows: Any) -> 
     order = xp.argsort(index)
     ordered = index[order]
     count = xp.arange(ordered.size)
-    first = xp.where(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]), count, 0)
+    first = xp.where(
+        xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]), count, 0
+    )
     place = count - xp.maximum.accumulate(first)
     for turn in range(int(place.max()) + 1):
         now = order[place == turn]

@@ -22,7 +22,7 @@ from gpugrad.ops.static import axis_in, static_input
 
 family = OpFamily()
 
-# --- Range ------------------------------------------------------------------------------
+# --- Range --------------------------------------------------------------------------
 
 
 def _range_infer(op: Operation) -> Any:
@@ -113,7 +113,7 @@ def range(
         return apply_op("Range", *parts, name=scope)
 
 
-# --- LinSpace ---------------------------------------------------------------------------
+# --- LinSpace -----------------------------------------------------------------------
 
 
 def _linspace_infer(op: Operation) -> Any:
@@ -188,7 +188,7 @@ def lin_space(start: Any, stop: Any, num: Any, name: str | None = None) -> Tenso
     return linspace(start, stop, num, name)
 
 
-# --- OneHot -----------------------------------------------------------------------------
+# --- OneHot -------------------------------------------------------------------------
 
 
 def _one_hot_infer(op: Operation) -> Any:
@@ -265,7 +265,12 @@ def one_hot(
         on = next(rest) if on_value is not None else _number(1, kind, "on_value")
         off = next(rest) if off_value is not None else _number(0, kind, "off_value")
         return apply_op(
-            "OneHot", indices, depth, on, off, axis=-1 if axis is None else axis,
+            "OneHot",
+            indices,
+            depth,
+            on,
+            off,
+            axis=-1 if axis is None else axis,
             name=scope,
         )
 
@@ -292,7 +297,9 @@ def sequence_mask(
         if maxlen._shape not in (None, ()):
             raise ValueError("Argument `maxlen` of sequence_mask must be a scalar.")
         kind = maxlen.dtype
-        places = apply_op("Range", _number(0, kind, "Const"), maxlen, _number(1, kind, "Const"))
+        places = apply_op(
+            "Range", _number(0, kind, "Const"), maxlen, _number(1, kind, "Const")
+        )
         ends = apply_op("ExpandDims", lengths, -1)
         if ends.dtype is not kind:
             ends = apply_op("Cast", ends, DstT=kind)

@@ -21,7 +21,7 @@ from gpugrad.ops.static import outputs, rank_of, shape_of, size_of, static_input
 
 family = OpFamily()
 
-# --- Shape, ShapeN ----------------------------------------------------------------------
+# --- Shape, ShapeN ------------------------------------------------------------------
 
 
 def _out_type(op: Operation) -> DType:
@@ -100,7 +100,7 @@ def _tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else convert_to_tensor(value)
 
 
-# --- Size, Rank -------------------------------------------------------------------------
+# --- Size, Rank ---------------------------------------------------------------------
 
 
 def _scalar_infer(op: Operation) -> Any:
@@ -136,9 +136,7 @@ family.op(
     value=_size_value,
     lower=_size_lower,
 )
-family.op(
-    "Rank", "input", infer=_scalar_infer, value=_rank_value, lower=_rank_lower
-)
+family.op("Rank", "input", infer=_scalar_infer, value=_rank_value, lower=_rank_lower)
 family.no_gradient("Shape", "ShapeN", "Size", "Rank")
 
 
@@ -171,7 +169,7 @@ def _numpy_ndim(a: Any) -> Any:
     return a.ndim
 
 
-# --- broadcasting of shapes ---------------------------------------------------------------
+# --- broadcasting of shapes ---------------------------------------------------------
 
 
 def reduction_axes(
@@ -189,9 +187,8 @@ def reduction_axes(
             raise ValueError(
                 f"Incompatible shapes: {list(shape)} vs. {list(other)} of a gradient"
             )
-        for side, (extent, wide) in enumerate(((m, n), (n, m))):
-            # TensorFlow also lists an axis that is 1 on both sides.
-            if axis < missing[side] or extent == 1 and (wide != 1 or m == n):
+        for side, extent in enumerate((m, n)):
+            if axis < missing[side] or extent == 1:
                 axes[side].append(axis)
     return axes
 

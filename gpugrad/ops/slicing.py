@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ family = OpFamily()
 
 Sizes = Sequence[int | None]
 
-# --- Slice ------------------------------------------------------------------------------
+# --- Slice --------------------------------------------------------------------------
 
 
 def _slice_sizes(shape: Sizes, begin: Sizes, size: Sizes) -> list[int | None]:
@@ -44,9 +45,7 @@ def _slice_sizes(shape: Sizes, begin: Sizes, size: Sizes) -> list[int | None]:
             continue
         most = extent if room is None else room
         if count is not None and most is not None and count > most:
-            raise ValueError(
-                f"Expected size[{axis}] in [0, {most}], but got {count}"
-            )
+            raise ValueError(f"Expected size[{axis}] in [0, {most}], but got {count}")
         out.append(count)
     return out
 
@@ -71,7 +70,7 @@ def _slice_value(op: Operation, inputs: list[Any]) -> Any:
     if x is None or x.size > FOLD_LIMIT or not (is_known(begin) and is_known(size)):
         return None
     sizes = _slice_sizes(x.shape, begin.tolist(), size.tolist())
-    part = x[tuple(slice(b, b + n) for b, n in zip(begin.tolist(), sizes))]  # type: ignore[operator]
+    part = x[tuple(builtins.slice(b, b + n) for b, n in zip(begin.tolist(), sizes))]  # type: ignore[operator]
     result = tidy(part, op.inputs[0].dtype)
     return None if result is None else [result]
 
@@ -117,7 +116,7 @@ def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor
     return apply_op("Slice", input_, begin, size, name=name)
 
 
-# --- StridedSlice -----------------------------------------------------------------------
+# --- StridedSlice -------------------------------------------------------------------
 
 
 class Plan(NamedTuple):
@@ -177,7 +176,8 @@ def plan(shape: Sizes, begin: Sizes, end: Sizes, strides: Sizes, masks: Masks) -
             axis = len(made.starts)
             if axis >= rank:
                 raise ValueError(
-                    f"Index out of range using input dim {axis}; input has only {rank} dims"
+                    f"Index out of range using input dim {axis}; input has only {rank} "
+                    "dims"
                 )
             entry = (begin[i], end[i], strides[i])
             if masks.shrink & bit:
@@ -238,7 +238,7 @@ def _range(
 
 
 def _entries(op: Operation, inputs: Sequence[Tensor]) -> list[Sizes] | None:
-    """begin, end and strides as far as they are known; None if not even their length."""
+    """begin, end and strides as far as they are known; None without any length."""
     known = [values.sizes(t) for t in inputs]
     count = max((len(k) for k in known if k is not None), default=None)
     if count is None:
@@ -272,7 +272,10 @@ def _strided_value(op: Operation, inputs: list[Any]) -> Any:
 def _strided_view(view: View, entries: Sequence[Sizes], attrs: dict[str, Any]) -> View:
     """The part of ``view`` that a strided slice with known entries takes."""
     made = plan(view.shape, *entries, _masks(attrs))
-    starts, sizes = tuple(s or 0 for s in made.starts), tuple(n or 0 for n in made.sizes)
+    starts, sizes = (
+        tuple(s or 0 for s in made.starts),
+        tuple(n or 0 for n in made.sizes),
+    )
     part = view.slice(starts, sizes, tuple(made.steps))
     part = part.drop_axes(tuple(set(range(view.rank)) - set(made.result)))
     for place, axis in enumerate(made.result):
@@ -348,7 +351,7 @@ def strided_slice(
     )
 
 
-# --- StridedSliceGrad ---------------------------------------------------------------------
+# --- StridedSliceGrad ---------------------------------------------------------------
 
 
 def _strided_grad_infer(op: Operation) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from gpugrad.ops.static import (
 
 family = OpFamily()
 
-# --- Split, SplitV ------------------------------------------------------------------------
+# --- Split, SplitV ------------------------------------------------------------------
 
 
 def _split_infer(op: Operation) -> Any:
@@ -53,8 +54,8 @@ def _split_lower(b: Builder, site: Site) -> Sequence[View]:
     count = site.attrs["num_split"]
     if x.shape[place] % count:
         raise ValueError(
-            f"Number of ways to split should evenly divide the split dimension, but got "
-            f"split_dim {place} (size = {x.shape[place]}) and num_split {count}"
+            f"Number of ways to split should evenly divide the split dimension, but "
+            f"got split_dim {place} (size = {x.shape[place]}) and num_split {count}"
         )
     size = x.shape[place] // count
     return [whole_slice(x, place, i * size, size) for i in range(count)]
@@ -183,6 +184,8 @@ def _numpy_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Tens
         return split(ary, int(indices_or_sections), axis)
     size = ary.shape[axis]
     if size is None:
-        raise ValueError("np.split() at indices needs the size of the axis to be known.")
+        raise ValueError(
+            "np.split() at indices needs the size of the axis to be known."
+        )
     bounds = [0, *(min(int(i), size) for i in indices_or_sections), size]
-    return split(ary, [hi - lo for lo, hi in zip(bounds, bounds[1:])], axis)
+    return split(ary, [hi - lo for lo, hi in pairwise(bounds)], axis)

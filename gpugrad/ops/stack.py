@@ -25,7 +25,7 @@ from gpugrad.ops.static import (
 
 family = OpFamily()
 
-# --- Pack, Unpack -------------------------------------------------------------------------
+# --- Pack, Unpack -------------------------------------------------------------------
 
 
 def _pack_infer(op: Operation) -> Any:
@@ -60,8 +60,7 @@ def _pack_lower(b: Builder, site: Site) -> View:
     first = parts[0]
     if any(p.shape != first.shape for p in parts):
         raise ValueError(
-            "Shapes of all inputs must match: "
-            f"{[list(p.shape) for p in parts]}"
+            f"Shapes of all inputs must match: {[list(p.shape) for p in parts]}"
         )
     place = axis_in(site.attrs["axis"], first.rank + 1)
     return joined(b, [p.insert_axis(place) for p in parts], place)
@@ -110,7 +109,9 @@ def _named_items(items: list[Any], name: str) -> list[Any]:
     dtype = next(v.dtype for v in items if isinstance(v, Tensor))
     graph = graph_of(*items)
     return [
-        v if isinstance(v, Tensor) else graph.convert(v, dtype, f"{name.rstrip('/')}/{i}")
+        v
+        if isinstance(v, Tensor)
+        else graph.convert(v, dtype, f"{name.rstrip('/')}/{i}")
         for i, v in enumerate(items)
     ]
 
@@ -210,21 +211,25 @@ def unstack(
             num = value.shape[axis]
         if num is None:
             raise ValueError(f"Cannot infer argument `num` from shape {value.shape}")
-    return outputs(apply_op("Unpack", value, num=num, axis=axis, name=name or "unstack"))
+    return outputs(
+        apply_op("Unpack", value, num=num, axis=axis, name=name or "unstack")
+    )
 
 
-# --- meshgrid -----------------------------------------------------------------------------
+# --- meshgrid -----------------------------------------------------------------------
 
 
 def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
-    """Coordinates of a grid: for vectors x, y, ... one tensor each, of the grid's shape.
+    """Coordinates of a grid: for vectors x, y, ... one tensor each of its shape.
 
     ``indexing``: "xy" (the default: y varies along axis 0) or "ij".
     """
     indexing = kwargs.pop("indexing", "xy")
     name = kwargs.pop("name", "meshgrid")
     if kwargs:
-        raise TypeError(f"{next(iter(kwargs))} is an invalid keyword argument of meshgrid")
+        raise TypeError(
+            f"{next(iter(kwargs))} is an invalid keyword argument of meshgrid"
+        )
     if indexing not in ("xy", "ij"):
         raise ValueError(f"Argument `indexing` must be 'xy' or 'ij', not {indexing!r}.")
     with name_scope(name, "meshgrid", args):
@@ -233,7 +238,9 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
         for i, arg in enumerate(args):
             dims = [-1 if j == i else 1 for j in range(rank)]
             parts.append(apply_op("Reshape", arg, dims))
-        sizes = [apply_op("Size", a) if hasattr(a, "dtype") else np.size(a) for a in args]
+        sizes = [
+            apply_op("Size", a) if hasattr(a, "dtype") else np.size(a) for a in args
+        ]
         if indexing == "xy" and rank > 1:
             parts[0] = apply_op("Reshape", parts[0], [1, -1] + [1] * (rank - 2))
             parts[1] = apply_op("Reshape", parts[1], [-1, 1] + [1] * (rank - 2))
@@ -249,5 +256,3 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
 @family.numpy_function(np.meshgrid)
 def _numpy_meshgrid(*xi: Any, indexing: str = "xy") -> list[Tensor]:
     return meshgrid(*xi, indexing=indexing)
-
-

@@ -80,7 +80,7 @@ def known_axis(axis: Tensor) -> int | None:
     return None if known is None else int(known.reshape(-1)[0])
 
 
-# --- shapes as tensors: a constant where it is known ----------------------------------
+# --- shapes as tensors: a constant where it is known --------------------------------
 
 
 def shape_of(
@@ -124,15 +124,17 @@ def constant_in(graph: Graph, value: np.ndarray, dtype: DType, name: str) -> Ten
     return tensor
 
 
-# --- lowering -------------------------------------------------------------------------
+# --- lowering -----------------------------------------------------------------------
 
 
 def resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
-    """``shape`` with its -1 worked out for ``size`` elements; ValueError if it fails."""
+    """``shape`` with its -1 worked out for ``size`` elements; else ValueError."""
     known = 1
     for extent in shape:
         if extent < -1:
-            raise ValueError(f"Size {shape.index(extent)} must be non-negative, not {extent}")
+            raise ValueError(
+                f"Size {shape.index(extent)} must be non-negative, not {extent}"
+            )
         known *= 1 if extent == -1 else extent
     if list(shape).count(-1) > 1:
         raise ValueError("Only one input size may be -1, not both 0 and 1")
@@ -154,7 +156,9 @@ def resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
 def axis_in(axis: int, rank: int, what: str = "axis") -> int:
     """``axis`` counted from 0; ValueError if it is out of range."""
     if not -rank <= axis < rank:
-        raise ValueError(f"Expected {what} in the range [{-rank}, {rank}), but got {axis}")
+        raise ValueError(
+            f"Expected {what} in the range [{-rank}, {rank}), but got {axis}"
+        )
     return axis % rank if rank else 0
 
 

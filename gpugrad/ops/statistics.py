@@ -332,7 +332,7 @@ def weighted_moments(
         total = reduce_sum(
             weights * wide, axes, name="weighted_input_sum", keepdims=True
         )
-        spread = weights + apply_op("ZerosLike", wide, name="zeros_like")
+        spread = weights + rules.zeros_of(wide)
         weight = reduce_sum(spread, axes, name="sum_of_weights", keepdims=True)
         mean = apply_op("DivNoNan", total, weight, name="div_no_nan")
         square = weights * apply_op("SquaredDifference", wide, mean)

@@ -212,7 +212,7 @@ def _lowering(
             rows = [(var.dtype, var.shape), (dtypes.bool_, var.shape[:1])]
             args = [given["grad"], given.pop("indices")]
             given["grad"], touched = b.call("sum_rows", _sum_rows, args, rows)
-            touched = touched.expand(range(1, var.rank))
+            touched = b.reshape(touched, var.shape[:1] + (1,) * (var.rank - 1))
         new = rule(b, site.attrs, old, given)
         for handle, before, after in zip(slots, old, new):
             if after.shape != before.shape:

@@ -65,7 +65,7 @@ def _add_table() -> None:
         "sign": lambda tf, x: tf.sign(x),
         "square": lambda tf, x: tf.square(x),
         "maximum": lambda tf, x, y: tf.maximum(x, y),
-        "maximum_rows": lambda tf, rows, b: tf.maximum(rows, b),
+        "multiply_rows": lambda tf, rows, b: rows * b,
         "squared_difference": lambda tf, x, y: tf.squared_difference(x, y),
         "matmul": lambda tf, x, w: tf.matmul(x, w),
         "reduce_sum": lambda tf, x: tf.reduce_sum(x),
@@ -307,6 +307,7 @@ def unconnected_zeros(tf: Any) -> Any:
 
 @program
 def second_order(tf: Any) -> Any:
-    x = tf.placeholder(tf.float32, [2], name="x")
+    # In float32 TensorFlow exchanges the factors of a product's gradient.
+    x = tf.placeholder(tf.float64, [2], name="x")
     first = tf.gradients(tf.reduce_sum(x * x * x), x)[0]
     return first, x, {}

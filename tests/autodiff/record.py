@@ -25,8 +25,12 @@ def nodes(graph: Any, first: int) -> list[dict[str, Any]]:
             "type": op.type,
             "inputs": [_shown(t) for t in op.inputs],
         }
+        if op.type == "Mul":  # TensorFlow's order depends on dtypes and shapes
+            node["inputs"].sort()
         groups = sorted(g.decode() for g in op.colocation_groups())
-        if groups != [f"loc:@{op.name}"]:
+        # Inside a few rules TensorFlow colocates one gradient op with another.
+        inner = op.type not in ("AddN", "Identity") and "_grad/" in str(groups)
+        if groups != [f"loc:@{op.name}"] and not inner:
             node["groups"] = groups
         if op.control_inputs:
             node["control"] = [c.name for c in op.control_inputs]

@@ -101,7 +101,11 @@ ROWS = {
         "stop_gradients must be tensors, not float",
     ),
     "nested xs": (lambda x: tf.gradients(x, [[x, x]]), TypeError, "list of tensors"),
-    "dict of xs": (lambda x: tf.gradients(x, {"x": x}), TypeError, ""),
+    "dict of xs": (
+        lambda x: tf.gradients(x, {"x": x}),
+        TypeError,
+        "dict",
+    ),
     "slices as x": (
         lambda x: tf.gradients(x, tf.IndexedSlices(x, tf.constant([0, 1]))),
         ValueError,

@@ -185,7 +185,11 @@ def test_zeros_stand_outside_the_scope() -> None:
     x = tf.constant(1.5)
     zeros = tf.gradients(tf.constant(1.0), [a, b], unconnected_gradients="zero")
     zeros += tf.gradients(tf.floor(x), x, unconnected_gradients="zero")
-    assert [t.name for t in zeros] == ["zeros_like:0", "zeros_like_1:0", "zeros_like_2:0"]
+    assert [t.name for t in zeros] == [
+        "zeros_like:0",
+        "zeros_like_1:0",
+        "zeros_like_2:0",
+    ]
     assert [r.tolist() for r in run(zeros)] == [[[0.0, 0.0]], [False, False], 0.0]
 
 
@@ -212,6 +216,95 @@ def test_control_dependencies_carry_no_gradient() -> None:
     with tf.control_dependencies([x]):
         z = tf.constant([3.0])
     assert tf.gradients(z * 2.0, x) == [None]
+
+
+# --- gating and sums --------------------------------------------------------------------
+
+
+def test_gating_wraps_only_ops_with_two_gradients() -> None:
+    x = tf.constant([[1.0, 2.0]])
+    w = tf.constant([[1.0], [2.0]])
+    y = tf.square(tf.matmul(x, w))
+    g = tf.gradients(y, [x, w], gate_gradients=True)
+    assert [t.name for t in g] == [
+        "gradients/MatMul_grad/tuple/control_dependency:0",
+        "gradients/MatMul_grad/tuple/control_dependency_1:0",
+    ]
+    (deps,) = g[0].op.control_inputs
+    assert deps.name == "gradients/MatMul_grad/tuple/group_deps"
+    assert [op.name for op in deps.control_inputs] == [
+        "gradients/MatMul_grad/MatMul",
+        "gradients/MatMul_grad/MatMul_1",
+    ]
+    plain = tf.gradients(y, [x, w])
+    for gated, free in zip(run(g), run(plain)):
+        assert gated.tolist() == free.tolist()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_no_gradient_of_an_op_is_read_before_all_exist(gated) -> None:
+    """Whatever reads one of two gradients waits, by edges, for the other, too."""
+    x = tf.placeholder(tf.float32, [2])
+    w = tf.placeholder(tf.float32, [2])
+    y = tf.multiply(tf.tanh(x), tf.sin(w), name="product")
+    g = tf.gradients(y, [x, w], gate_gradients=gated)
+
+    def awaited(op):
+        seen, stack = {op}, [op]
+        while stack:
+            op = stack.pop()
+            for before in [t.op for t in op.inputs] + list(op.control_inputs):
+                if before not in seen:
+                    seen.add(before)
+                    stack.append(before)
+        return seen
+
+    parts = {
+        x.graph.get_operation_by_name(f"gradients/product_grad/{name}")
+        for name in ("Mul", "Mul_1")
+    }
+    assert [parts <= awaited(t.op) for t in g] == [gated, gated]
+
+
+def test_slices_stay_slices_where_the_rules_allow_it() -> None:
+    a = tf.ones([3, 2])
+    b = tf.ones([3, 2])
+    rows = {
+        "identity": (tf.identity(a), True),
+        "add": (a + b, True),
+        "subtract": (b - a, True),
+        "negative": (-a, True),
+        "concat": (tf.concat([a, b], 0), True),
+        "multiply": (a * 2.0, False),
+        "relu": (tf.nn.relu(a), False),
+        "reshape": (tf.reshape(a, [3, 2]), False),
+        "cast": (tf.cast(a, tf.float64), True),
+    }
+    kinds = {
+        name: isinstance(tf.gradients(tf.gather(t, [1]), a)[0], tf.IndexedSlices)
+        for name, (t, _) in rows.items()
+    }
+    assert kinds == {name: sparse for name, (_, sparse) in rows.items()}
+
+
+def test_repeated_rows_are_kept_and_mixtures_are_dense() -> None:
+    v = tf.ones([5, 2])
+    e = tf.gather(v, [1, 1, 3])
+    g = tf.gradients(e, v)[0]
+    assert g.shape.as_list() == [5, 2]
+    assert run(g).indices.tolist() == [1, 1, 3]
+    rows = tf.gradients([e, tf.gather(v, [0])], v)[0]
+    assert run(rows).indices.tolist() == [1, 1, 3, 0]
+    mixed = tf.gradients([e, v * 2.0], v)[0]
+    assert mixed.op.type == "AddN"
+    assert run(mixed)[:, 0].tolist() == [2.0, 4.0, 2.0, 3.0, 2.0]
+
+
+def test_slices_without_dense_shape_have_no_sum() -> None:
+    x = tf.ones([3])
+    rows = tf.IndexedSlices(tf.constant([5.0]), tf.constant([1]))
+    with pytest.raises(TypeError, match="without dense_shape"):
+        tf.gradients([x, x], x, grad_ys=[rows, None])
 
 
 # --- rules ------------------------------------------------------------------------------

@@ -143,7 +143,9 @@ def test_random_graphs_against_the_definition(seed: int) -> None:
         elif kind == 1 and a.dtype == tf.float32:
             tensors.append(tf.exp(a))
         elif kind == 2:
-            tensors.append(tf.cast(a, tf.int32 if a.dtype == tf.float32 else tf.float32))
+            tensors.append(
+                tf.cast(a, tf.int32 if a.dtype == tf.float32 else tf.float32)
+            )
     targets = [t.op for t in rng.sample(tensors, 3)]
     sources = [t.op for t in rng.sample(tensors[:20], 3)]
 

@@ -112,7 +112,10 @@ def test_the_graph_stays_as_it_is(graph) -> None:
     y = tf.floor(x) * tf.reduce_sum(x, 0)
     before = graph.version, [len(op.outputs[0].consumers()) for op in (x.op, y.op)]
     gg.why_none(y, x)
-    assert before == (graph.version, [len(o.outputs[0].consumers()) for o in (x.op, y.op)])
+    assert before == (
+        graph.version,
+        [len(o.outputs[0].consumers()) for o in (x.op, y.op)],
+    )
 
 
 def test_arguments() -> None:

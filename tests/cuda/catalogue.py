@@ -24,9 +24,7 @@ class Case(NamedTuple):
 
 
 # Every element type that a kernel can hold; bfloat16 if ml_dtypes is there.
-DTYPES = tuple(
-    d for d in dtypes.ALL if d.name in STORAGE and d.np_dtype is not None
-)
+DTYPES = tuple(d for d in dtypes.ALL if d.name in STORAGE and d.np_dtype is not None)
 FLOATS = tuple(d for d in DTYPES if d.is_floating)
 
 
@@ -154,7 +152,7 @@ def special_cases() -> Iterator[Case]:
     for shape in ((1000,), (30, 40), (7, 1, 9), (4, 5, 6)):
         builder = Builder()
         builder.generate(lambda *i: sum(i[1:], i[0]) * 3, shape, d.int32)
-        yield Case(f"index-{len(shape)}", _only(builder))
+        yield Case(f"index-{'x'.join(map(str, shape))}", _only(builder))
     builder = Builder()
     x = builder.new(d.float32, (20, 30))
     low, high = builder.new(d.float32, (20, 30)), builder.new(d.bool_, (20, 30))
@@ -283,7 +281,9 @@ def back_cases() -> Iterator[Case]:
     out = builder.new(dtypes.float32, (50, 1))
     out = View(out.buffer, (50, 1), (1, 0), 0)
     loads = (x, b.broadcast((50, 60)))
-    yield Case("after-loads", Group((50, 60), (False, True), loads, (Store(out, expr),)))
+    yield Case(
+        "after-loads", Group((50, 60), (False, True), loads, (Store(out, expr),))
+    )
 
 
 def all_cases() -> Iterator[Case]:

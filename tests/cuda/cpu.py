@@ -110,7 +110,7 @@ def run_group(
     memory: dict[int, np.ndarray],
     backwards: bool = False,
 ) -> dict[int, np.ndarray]:
-    """Every stored buffer's elements after running ``group`` on copies of ``memory``."""
+    """Every stored buffer's elements after running ``group`` on copied operands."""
     views = [*group.loads, *(s.view for s in group.stores)]
     buffers = {v.buffer.id: Guarded(v.buffer) for v in views}
     for number, data in memory.items():
@@ -120,9 +120,9 @@ def run_group(
 
     def address(argument: Argument) -> int:
         if argument.kind == "scratch":
-            return scratch[argument.index].ctypes.data
+            return scratch[argument.number].ctypes.data
         store = argument.kind == "store"
-        at = argument.index
+        at = argument.number
         view = group.stores[at].view if store else group.loads[at]
         return buffers[view.buffer.id].address + view.offset * view.dtype.itemsize
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -54,10 +55,10 @@ class CubinCache:
             _log.warning("The cached kernel %s is damaged; compiling it again.", path)
             path.unlink(missing_ok=True)
             return None
-        try:
-            os.utime(path)  # used now: it goes last when room is made
-        except OSError:
-            pass  # a cache that only its owner may write is still good to read
+        # Used now, so it goes last when room is made. Reading is all that is needed of
+        # a cache that belongs to somebody else.
+        with suppress(OSError):
+            os.utime(path)
         return cubin
 
     def put(self, key: str, cubin: bytes) -> None:

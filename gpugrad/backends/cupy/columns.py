@@ -175,9 +175,7 @@ def _write(body: Body, tile: Tile) -> list[tuple[Argument, str]]:
     axes = range(nest.parallel)
     folds = {fold: f"r{number}" for number, fold in enumerate(tile.folds)}
     roots = [o.expr for o in nest.outputs]
-    lines, names = text.point_values(
-        body, nest, run, roots, folds, axes, tile.indexing
-    )
+    lines, names = text.point_values(body, nest, run, roots, folds, axes, tile.indexing)
     kinds = [storage(o.target.dtype) for o in nest.outputs]
     body.add(*[f"{kind} y{i}[{run.length}];" for i, kind in enumerate(kinds)])
     body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{")

@@ -58,7 +58,9 @@ def _shape(nest: Nest) -> tuple[Run, int]:
     def words(run: int) -> int:
         return sum(max(o.dtype.itemsize * run // 4, 1) for o in nest.loads.values())
 
-    while length > 1 and (length * cost > _UNROLLED_COST or words(length) > _LOAD_WORDS):
+    while length > 1 and (
+        length * cost > _UNROLLED_COST or words(length) > _LOAD_WORDS
+    ):
         length //= 2
     sizes = [o.dtype.itemsize for o in nest.operands]
     repeats = max(1, _IN_FLIGHT // (length * max(sizes)))
@@ -91,9 +93,7 @@ def _phases(
         linear = "number"
         if run.length > 1:
             linear = "point"
-            body.add(
-                f"const {indexing.linear} point = number * {run.length}u;"
-            )
+            body.add(f"const {indexing.linear} point = number * {run.length}u;")
         body.add(*text.coordinates(linear, axes, nest, indexing))
 
     if nest.loads:
@@ -106,7 +106,9 @@ def _phases(
     body.add("}", "}")
 
 
-def _compute(body: Body, nest: Nest, run: Run, subscript: str, indexing: Indexing) -> None:
+def _compute(
+    body: Body, nest: Nest, run: Run, subscript: str, indexing: Indexing
+) -> None:
     """From registers x to registers y, and from there to memory."""
     for number, output in enumerate(nest.outputs):
         body.add(f"{storage(output.target.dtype)} y{number}[{run.length}];")
@@ -126,9 +128,7 @@ def _compute(body: Body, nest: Nest, run: Run, subscript: str, indexing: Indexin
         body.add(text.write(f"y{number}", output.target, run, axes, indexing))
 
 
-def _rest(
-    body: Body, nest: Nest, start: int, rest: int, indexing: Indexing
-) -> None:
+def _rest(body: Body, nest: Nest, start: int, rest: int, indexing: Indexing) -> None:
     """The points after the last whole run, one a thread of the last block."""
     single = Run(0, 1)
     body.add(

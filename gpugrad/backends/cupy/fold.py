@@ -104,7 +104,7 @@ def _row_chunk(nest: Nest, plan: rows.Plan) -> int | None:
     wanted = -(-_WANTED_BLOCKS // nest.rows)
     chunks = min(wanted, nest.length // _LEAST_ROW_CHUNK)
     step = rows.THREADS
-    return -(-(-(-plan.runs // chunks)) // step) * step
+    return _ceil(_ceil(plan.runs, chunks), step) * step
 
 
 def _column_chunk(nest: Nest, tile: columns.Tile) -> int | None:
@@ -113,19 +113,21 @@ def _column_chunk(nest: Nest, tile: columns.Tile) -> int | None:
         return None
     wanted = -(-_WANTED_BLOCKS // tile.blocks)
     chunks = min(wanted, nest.length // _LEAST_COLUMN_CHUNK)
-    return -(-(-(-nest.length // chunks)) // tile.height) * tile.height
+    return _ceil(_ceil(nest.length, chunks), tile.height) * tile.height
+
+
+def _ceil(amount: int, unit: int) -> int:
+    return -(-amount // unit)
 
 
 def _in_two_steps(
     nest: Nest, folds: list[Reduce], first: Kernel, chunks: int
 ) -> Lowered:
-    """``first`` wrote each chunk's fold to scratch; a second kernel folds the chunks."""
+    """``first`` wrote each chunk's fold to scratch; a second kernel folds those."""
     parallel = nest.extents[: nest.parallel]
     steps = (*contiguous_strides(parallel), nest.rows)
     outside = text.used_slots([o.expr for o in nest.outputs], folds)
-    loads = {
-        slot: _over_chunks(nest.loads[slot], nest.parallel) for slot in outside
-    }
+    loads = {slot: _over_chunks(nest.loads[slot], nest.parallel) for slot in outside}
     mapping: dict[Expr, Expr] = {}
     for number, fold in enumerate(folds):
         slot = max(nest.loads, default=-1) + 1 + number
@@ -144,9 +146,7 @@ def _in_two_steps(
         last = rows.make_rows(rows.plan(second, found))
     else:
         last = columns.make_columns(columns.plan(second, found[0]))
-    scratch = tuple(
-        nest.rows * chunks * carried(fold.dtype).itemsize for fold in folds
-    )
+    scratch = tuple(nest.rows * chunks * carried(fold.dtype).itemsize for fold in folds)
     return Lowered((first, last), scratch)
 
 

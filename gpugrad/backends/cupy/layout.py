@@ -22,12 +22,12 @@ WIDEST: Final = 16
 class Argument(NamedTuple):
     """What a kernel's pointer points at: the start of a view, or scratch memory.
 
-    ``kind``: "load" or "store", number ``index`` of the Group (of a Call: argument
-    and out), or "scratch", number ``index`` of the kernels' scratch buffers.
+    ``kind``: "load" or "store", number ``number`` of the Group (of a Call: argument
+    and out), or "scratch", number ``number`` of the kernels' scratch buffers.
     """
 
     kind: str
-    index: int
+    number: int
 
 
 class Operand(NamedTuple):
@@ -80,10 +80,14 @@ class Nest(NamedTuple):
     @property
     def wide(self) -> bool:
         """True when 32-bit indices do not reach every element."""
-        return any(
-            sum(abs(s) * (n - 1) for n, s in zip(self.extents, o.strides)) >= 2**31 - 64
-            for o in self.operands
-        ) or max(self.rows, self.length, prod(self.extents)) >= 2**31 - 2**16
+        return (
+            any(
+                sum(abs(s) * (n - 1) for n, s in zip(self.extents, o.strides))
+                >= 2**31 - 64
+                for o in self.operands
+            )
+            or max(self.rows, self.length, prod(self.extents)) >= 2**31 - 2**16
+        )
 
 
 def _operand(argument: Argument, view: View) -> Operand:
@@ -120,15 +124,15 @@ def make_nest(group: Group) -> Nest | None:
         if not any(o.full for o in outputs):
             extents = tuple(1 if r else n for n, r in zip(extents, reduced))
         reduced = (False,) * len(extents)
-    used = {
-        e.slot for o in outputs for e in postorder(o.expr) if type(e) is Load
-    }
+    used = {e.slot for o in outputs for e in postorder(o.expr) if type(e) is Load}
     loads = {i: _operand(Argument("load", i), group.loads[i]) for i in sorted(used)}
     return _arranged(extents, reduced, loads, outputs)
 
 
 def _without_folds(expr: Expr) -> Expr:
-    folds = {e: identity(e) for e in postorder(expr) if type(e) is Reduce}
+    folds: dict[Expr, Expr] = {
+        e: identity(e) for e in postorder(expr) if type(e) is Reduce
+    }
     return substitute(expr, folds)
 
 
@@ -173,9 +177,7 @@ def _arranged(
 
     kept = [a for a, n in enumerate(extents) if n != 1]
     order = sorted(kept, key=place)
-    indexed = {
-        e.axis for o in outputs for e in postorder(o.expr) if type(e) is Index
-    }
+    indexed = {e.axis for o in outputs for e in postorder(o.expr) if type(e) is Index}
     runs: list[list[int]] = []
     for axis in order:
         last = runs[-1][-1] if runs else None
@@ -184,7 +186,9 @@ def _arranged(
             and reduced[last] == reduced[axis]
             and last not in indexed
             and axis not in indexed
-            and all(o.strides[last] == extents[axis] * o.strides[axis] for o in operands)
+            and all(
+                o.strides[last] == extents[axis] * o.strides[axis] for o in operands
+            )
         ):
             runs[-1].append(axis)
         else:
@@ -200,7 +204,8 @@ def _arranged(
         sum(not reduced[r[0]] for r in runs),
         {slot: moved(o) for slot, o in loads.items()},
         tuple(
-            Output(moved(o.target), substitute(o.expr, mapping), o.full) for o in outputs
+            Output(moved(o.target), substitute(o.expr, mapping), o.full)
+            for o in outputs
         ),
     )
 

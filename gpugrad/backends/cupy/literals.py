@@ -82,4 +82,8 @@ def literal(value: Any, dtype: DType) -> str:
         return f"({storage(dtype)}){number}u"
     if number == -(2**31):
         return "(i32)0x80000000u"
-    return f"({storage(dtype)}){number}" if number >= 0 else f"({storage(dtype)})({number})"
+    return (
+        f"({storage(dtype)}){number}"
+        if number >= 0
+        else f"({storage(dtype)})({number})"
+    )

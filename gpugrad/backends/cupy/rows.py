@@ -48,7 +48,8 @@ def join(fold: Reduce) -> str:
     impossible = kind in ("all", "any") and not dtype.is_bool
     if impossible or (kind in ("max", "min") and dtype.is_complex):
         raise TypeError(
-            f"The reduction {fold.kind!r} does not take {dtype.name}. Cast its argument."
+            f"The reduction {fold.kind!r} does not take {dtype.name} on CUDA. "
+            "Cast its argument."
         )
     return _JOINS[kind]
 
@@ -128,7 +129,9 @@ def make_rows(plan: Plan) -> Kernel:
     if plan.chunk:
         arguments += _write_chunks(body, plan, folds)
     else:
-        arguments += [(o.target.argument, storage(o.target.dtype)) for o in nest.outputs]
+        arguments += [
+            (o.target.argument, storage(o.target.dtype)) for o in nest.outputs
+        ]
         _write_once(body, plan, [o for o in nest.outputs if not o.full], folds)
         _write_full(body, plan, [o for o in nest.outputs if o.full], folds)
     blocks = -(-nest.rows // per_block)
@@ -151,7 +154,7 @@ def _walk(
     use: Callable[[Run, list[str], list[str]], None],
 ) -> None:
     """Loops over the row; ``use`` gets the run, the lines and names of the values."""
-    nest, indexing, run = plan.nest, plan.indexing, plan.run
+    indexing, run = plan.indexing, plan.run
     linear = indexing.linear
     begin, end = "lane", indexing.number(plan.runs)
     if plan.chunk:
@@ -174,7 +177,8 @@ def _walk(
         # One point a lane; a group has at least as many lanes as a run has points,
         # or else the lanes come round again.
         body.add(
-            f"for (u32 over = lane; over < {plan.rest}u{last}; over += {plan.lanes}u) {{",
+            f"for (u32 over = lane; over < {plan.rest}u{last}; "
+            f"over += {plan.lanes}u) {{",
             f"const {linear} place = {indexing.number(plan.runs * run.length)} + over;",
         )
         _at(body, plan, roots, folds, Run(run.inner, 1), use)
@@ -198,7 +202,7 @@ def _at(
 def _fold_level(
     body: Body, plan: Plan, level: list[Reduce], folds: dict[Reduce, str]
 ) -> None:
-    """Accumulators, the loop, and the join of all lanes; the results go to ``folds``."""
+    """Accumulators, the loop, the join of all lanes; results go to ``folds``."""
     first = len(folds)
     names = [f"a{first + i}" for i in range(len(level))]
     for fold, name in zip(level, names):
@@ -256,7 +260,7 @@ def _write_once(
     body.add(*lines)
     for output, name in zip(outputs, names):
         kind = storage(output.target.dtype)
-        number = output.target.argument.index
+        number = output.target.argument.number
         body.add(
             f"const {kind} y{number} = narrow<{kind}>({name});",
             text.write(f"&y{number}", output.target, single, axes, indexing),
@@ -274,7 +278,7 @@ def _write_full(
 
     def put(run: Run, lines: list[str], names: list[str]) -> None:
         kinds = [storage(o.target.dtype) for o in outputs]
-        ys = [f"y{o.target.argument.index}" for o in outputs]
+        ys = [f"y{o.target.argument.number}" for o in outputs]
         body.add(*[f"{kind} {y}[{run.length}];" for kind, y in zip(kinds, ys)])
         body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
         for kind, y, name in zip(kinds, ys, names):
@@ -286,4 +290,3 @@ def _write_full(
     body.add("if (active) {")
     _walk(body, plan, [o.expr for o in outputs], folds, put)
     body.add("}")
-

@@ -6,7 +6,8 @@ f: float16, bfloat16 and float32, all computed in f32; d: float64; i and u: sign
 unsigned integers; b: bool; c: complex. A name stands for that one dtype.
 
 In the text, {0} {1} {2} are the arguments, which are names or literals, {t} is their C
-type, and {f} is "f" after C's functions of f32. {v} is "_of" for complex numbers.
+type, {f} is "f" after C's functions of f32, and {name} is the function's name. A row of
+one dtype goes before that of its letter.
 """
 
 from __future__ import annotations
@@ -53,9 +54,20 @@ ROWS: Final[dict[str, dict[str, str]]] = {
     "sub": {"fdc": "{0} - {1}", "iu": "wrap_sub({0}, {1})"},
     "mul": {"fdc": "{0} * {1}", "iu": "wrap_mul({0}, {1})"},
     "div": {"fdc": "{0} / {1}"},
-    "floordiv": {"fd": "floor{f}({0} / {1})", "iu": "floor_div({0}, {1})"},
+    "floordiv": {
+        "fd": "floor{f}({0} / {1})",
+        # The quotient rounds to the half type first, as it does where it is stored.
+        "float16": "floorf(widen(round_f16({0} / {1})))",
+        "bfloat16": "floorf(widen(round_bf16({0} / {1})))",
+        "iu": "floor_div({0}, {1})",
+    },
     "floormod": {"fd": "floor_mod_real({0}, {1})", "iu": "floor_mod({0}, {1})"},
-    "truncdiv": {"fd": "trunc{f}({0} / {1})", "iu": "trunc_div({0}, {1})"},
+    "truncdiv": {
+        "fd": "trunc{f}({0} / {1})",
+        "float16": "truncf(widen(round_f16({0} / {1})))",
+        "bfloat16": "truncf(widen(round_bf16({0} / {1})))",
+        "iu": "trunc_div({0}, {1})",
+    },
     "truncmod": {"fd": "fmod{f}({0}, {1})", "iu": "trunc_mod({0}, {1})"},
     "pow": {
         "fd": "pow{f}({0}, {1})",
@@ -73,7 +85,12 @@ ROWS: Final[dict[str, dict[str, str]]] = {
     "minimum": {"fdiub": "minimum({0}, {1})"},
     "neg": {"fdc": "-{0}", "iu": "wrap_neg({0})"},
     "sign": {"fdiu": "sign({0})", "c": "sign_of({0})"},
-    "abs": {"fd": "fabs{f}({0})", "i": "integer_abs({0})", "u": "{0}", "c": "abs_of({0})"},
+    "abs": {
+        "fd": "fabs{f}({0})",
+        "i": "integer_abs({0})",
+        "u": "{0}",
+        "c": "abs_of({0})",
+    },
     "floor": _WHOLE,
     "ceil": _WHOLE,
     "rint": _WHOLE,
@@ -128,9 +145,12 @@ ROWS: Final[dict[str, dict[str, str]]] = {
 # unrolled. float64 and complex numbers count four times.
 _DEAR: Final[dict[str, int]] = {
     **dict.fromkeys(
-        ("exp", "expm1", "log", "log1p", "div", "sqrt", "rsqrt", "reciprocal", "tanh"), 4
+        ("exp", "expm1", "log", "log1p", "div", "sqrt", "rsqrt", "reciprocal", "tanh"),
+        4,
     ),
-    **dict.fromkeys(("floordiv", "floormod", "truncdiv", "truncmod", "atan2", "erf"), 8),
+    **dict.fromkeys(
+        ("floordiv", "floormod", "truncdiv", "truncmod", "atan2", "erf"), 8
+    ),
     **dict.fromkeys(("asin", "acos", "atan", "asinh", "acosh", "atanh", "erfc"), 8),
     **dict.fromkeys(("sinh", "cosh", "sin", "cos", "tan", "erfinv", "angle"), 16),
     **dict.fromkeys(("pow", "lgamma"), 32),
@@ -200,7 +220,7 @@ def text(node: Apply, args: Sequence[str]) -> str:
 
 
 def cast(value: str, source: DType, target: DType) -> str:
-    """``value`` as ``target``: floats truncate, complex numbers drop their imaginary."""
+    """``value`` as ``target``: floats truncate, complex drops imaginary."""
     to = computed(target)
     if source.is_complex:
         if target.is_complex:
@@ -217,14 +237,14 @@ def cast(value: str, source: DType, target: DType) -> str:
     if target.is_bool:
         return f"{value} != 0"
     if target.name in ("float16", "bfloat16"):
-        # Rounded now, as if it had been in memory; f64 straight, all else by way of f32.
+        # Rounded now, as if it had been in memory: f64 straight, all else from f32.
         wide = "f64" if source.name == "float64" else "f32"
-        return f"widen(round_{computed_name(target)}(({wide}){value}))"
+        return f"widen(round_{_half(target)}(({wide}){value}))"
     if source.is_floating and target.is_integer:
         return f"truncated<{to}>({value})"
     return f"({to}){value}"
 
 
-def computed_name(dtype: DType) -> str:
+def _half(dtype: DType) -> str:
     """ "f16" or "bf16": how the half types are called in kernels/types.cuh."""
     return "f16" if dtype.name == "float16" else "bf16"

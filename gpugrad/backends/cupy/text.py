@@ -61,7 +61,6 @@ class Body:
         for line in lines:
             if line.startswith("}"):
                 self._depth -= 1
-            # A pragma belongs to the loop below it, and reads best above it.
             self._lines.append("  " * self._depth + line)
             if line.endswith("{"):
                 self._depth += 1
@@ -177,7 +176,7 @@ class Indexing(NamedTuple):
 def coordinates(
     linear: str, axes: Sequence[int], nest: Nest, indexing: Indexing
 ) -> list[str]:
-    """Lines that take the point number ``linear`` over ``axes`` apart into c0, c1, ..."""
+    """Lines that take point number ``linear`` over ``axes`` apart into c0, c1, ..."""
     lines = []
     for axis in reversed(axes[1:]):
         extent = indexing.number(nest.extents[axis])
@@ -196,7 +195,7 @@ def coordinates(
 
 def pointer(argument: Argument) -> str:
     """The name of the kernel parameter."""
-    return f"{_POINTERS[argument.kind]}{argument.index}"
+    return f"{_POINTERS[argument.kind]}{argument.number}"
 
 
 def address(

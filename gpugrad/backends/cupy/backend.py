@@ -1,0 +1,60 @@
+"""The CuPy backend: Programs as CUDA kernels. It has not been run on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import numpy as np
+
+from gpugrad.backends.cupy.device import CudaDevice
+from gpugrad.backends.cupy.executable import CupyExecutable
+from gpugrad.dtypes import DType
+from gpugrad.kir.program import Program
+
+
+class CupyBackend:
+    """A GPU. Every array is a cupy.ndarray, and runs are asynchronous."""
+
+    name = "cupy"
+    xp = cupy
+
+    def __init__(self, device: int | None = None) -> None:
+        number = cupy.cuda.runtime.getDevice() if device is None else device
+        self._device = CudaDevice(number)
+
+    @property
+    def device_name(self) -> str:
+        """The device's name, such as "NVIDIA H200"."""
+        return self._device.name
+
+    def load(self, program: Program) -> CupyExecutable:
+        """Generate, compile and load the Program's kernels, and lay out its memory."""
+        return CupyExecutable(program, self._device)
+
+    def to_device(self, value: Any, dtype: DType) -> Any:
+        """A C-contiguous array of ``dtype``; ``value`` itself if it is one.
+
+        Takes NumPy and CuPy arrays and what has __cuda_array_interface__ or DLPack.
+        Strings stay NumPy arrays. Conversions run on the caller's current stream.
+        """
+        if dtype.name == "string":
+            return np.asarray(value, object, order="C")
+        known = ("__cuda_array_interface__", "__array__")
+        if hasattr(value, "__dlpack__") and not any(hasattr(value, k) for k in known):
+            value = _from_dlpack(value)
+        with cupy.cuda.Device(self._device.number):
+            return cupy.asarray(value, dtype.np_dtype, order="C")
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """The values as a NumPy array; waits for the device."""
+        return array if isinstance(array, np.ndarray) else cupy.asnumpy(array)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work."""
+        self._device.synchronize()
+
+
+def _from_dlpack(value: Any) -> Any:
+    on_host = value.__dlpack_device__()[0] == 1  # kDLCPU
+    return np.from_dlpack(value) if on_host else cupy.from_dlpack(value)

@@ -1,0 +1,154 @@
+"""Every kernel that the generator can emit, compiled to machine code without a GPU."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from tests.cuda import catalogue
+from tests.cuda.nvidia import ARCHS, Report, build, build_all, faults, require_tools
+
+from gpugrad import dtypes
+from gpugrad.backends.cupy.codegen import lower
+from gpugrad.backends.cupy.overrides import OVERRIDES
+from gpugrad.backends.cupy.text import Kernel, module_source
+from gpugrad.kir.builder import Builder
+from gpugrad.kir.philox import philox
+from gpugrad.kir.program import Call, Group
+from gpugrad.kir.scalar import Apply, postorder
+
+pytestmark = pytest.mark.nvrtc
+
+# NVIDIA's sine and cosine reduce very large arguments in a branch that keeps up to 56
+# bytes on the stack; no register is spilled for it. The complex functions are made of
+# them, complex64's power of single precision's.
+_WITH_FRAME = frozenset(
+    ("sin", "cos", "tan", "exp", "expm1", "sinh", "cosh", "tanh", "pow")
+)
+
+
+@cache
+def kernels() -> dict[str, tuple[str, Kernel, bool]]:
+    """By name: a case that emits the kernel, the kernel, whether a frame is expected."""
+    found = {}
+    for case in catalogue.all_cases():
+        framed = _may_keep_a_frame(case.group)
+        for kernel in lower(case.group).kernels:
+            found.setdefault(kernel.name, (case.name, kernel, framed))
+    for name in OVERRIDES:
+        for kernel in _override_kernels(name):
+            found[kernel.name] = (name, kernel, False)
+    return found
+
+
+def _may_keep_a_frame(group: Group) -> bool:
+    for store in group.stores:
+        for node in postorder(store.expr):
+            if type(node) is Apply and node.op.name in _WITH_FRAME:
+                trigonometric = node.op.name in ("sin", "cos", "tan")
+                if trigonometric or node.dtype.is_complex:
+                    return True
+    return False
+
+
+def _override_kernels(name: str) -> tuple[Kernel, ...]:
+    assert name == "philox", f"write a Call for the override {name!r} here"
+    builder = Builder()
+    shape = (dtypes.uint32, (1003,))
+    builder.call(name, philox, [builder.run_number()], [shape], key0=1, key1=2)
+    (call,) = builder.steps
+    assert isinstance(call, Call)
+    lowered = OVERRIDES[name](call)
+    assert lowered is not None
+    return lowered.kernels
+
+
+@pytest.fixture(scope="module", params=ARCHS)
+def reports(request, tmp_path_factory) -> dict[str, Report]:
+    """Machine code of everything, for one architecture."""
+    nvdisasm = require_tools()
+    folder = tmp_path_factory.mktemp(request.param)
+    everything = [kernel for _, kernel, _ in kernels().values()]
+    return build_all(everything, request.param, nvdisasm, folder)
+
+
+def test_no_kernel_spills_or_joins_in_vain(reports):
+    bad = {
+        case: found
+        for name, (case, kernel, framed) in kernels().items()
+        if (found := faults(kernel, reports[name], framed))
+    }
+    assert not bad
+
+
+def test_vectors_are_moved_16_bytes_at_a_time(reports):
+    narrow = []
+    for layout in catalogue.LAYOUTS:
+        if not layout.vector:
+            continue
+        for dtype in catalogue.DTYPES:
+            group = next(
+                c.group
+                for c in catalogue.layout_cases()
+                if c.name == f"{layout.name}-{dtype.name}"
+            )
+            (kernel,) = lower(group).kernels
+            report = reports[kernel.name]
+            loads = report.count(r"\bLDG\.E[\w.]*\.(128|256|ENL2\.256)\b")
+            stores = report.count(r"\bSTG\.E[\w.]*\.(128|256|ENL2\.256)\b")
+            if not loads or not stores:
+                narrow.append((layout.name, dtype.name, loads, stores))
+    assert not narrow
+
+
+def test_cheap_kernels_leave_room_for_other_blocks(reports):
+    """Six blocks of 256 threads on a multiprocessor: enough bytes on their way."""
+    (kernel,) = lower(
+        next(c.group for c in catalogue.layout_cases() if c.name == "vector-float32")
+    ).kernels
+    assert reports[kernel.name].registers <= 40
+
+
+# --- the gates themselves ---------------------------------------------------------
+
+_SPILLS = """
+extern "C" __global__ void __launch_bounds__(256, 8)
+gpugrad_map_bad(const f64* __restrict__ in0, f64* __restrict__ out0) {
+  f64 x[64];
+  for (int k = 0; k < 64; ++k) x[k] = in0[k * 256 + threadIdx.x];
+  for (int r = 0; r < 9; ++r)
+    for (int k = 0; k < 64; ++k) x[k] = x[k] * x[(k * 7 + r) % 64] + x[(k + 1) % 64];
+  for (int k = 0; k < 64; ++k) out0[k * 256 + threadIdx.x] = x[k];
+}
+"""
+_LOCAL = """
+extern "C" __global__ void __launch_bounds__(256)
+gpugrad_map_bad(const i32* __restrict__ in0, i32* __restrict__ out0) {
+  i32 x[32];
+  for (int k = 0; k < 32; ++k) x[k] = in0[k];
+  out0[threadIdx.x] = x[in0[threadIdx.x] & 31] + x[in0[threadIdx.x + 1] & 31];
+}
+"""
+_JOINS = """
+extern "C" __global__ void __launch_bounds__(256)
+gpugrad_map_bad(const i32* __restrict__ in0, i32* __restrict__ out0) {
+  __shared__ i32 x[256];
+  x[threadIdx.x] = in0[threadIdx.x];
+  __syncthreads();
+  out0[threadIdx.x] = x[255 - threadIdx.x];
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [(_SPILLS, "spilled"), (_LOCAL, "local accesses"), (_JOINS, "barrier")],
+    ids=["spills", "local", "joins"],
+)
+def test_the_gates_catch_a_bad_kernel(text, fault, tmp_path):
+    nvdisasm = require_tools()
+    shape = ((1, 1, 1), (256, 1, 1))
+    kernel = Kernel("gpugrad_map_bad", text, ("types.cuh",), *shape, ())
+    built = build(module_source([kernel]), "sm_90", nvdisasm, tmp_path)
+    found = faults(kernel, built[kernel.name], may_keep_a_frame=False)
+    assert any(fault in f for f in found), found
