@@ -12,9 +12,13 @@ To make a function public, add its name here; nothing else keeps a list.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
+
+from gpugrad.graph import build
 
 TABLE: Final = (
     ("graph.build", ".", """
@@ -89,6 +93,7 @@ TABLE: Final = (
     ("ops.division", ". math",
      "divide=truediv floormod mod=floormod reciprocal_no_nan"),
     ("ops.einsum", ". linalg", "einsum"),
+    ("ops.division", "math", "divide_no_nan=div_no_nan"),
     ("ops.elementary", ". math nn", "sigmoid tanh"),
     ("ops.elementary", ". math", """
         acos acosh asin asinh atan atan2 atanh cos cosh exp expm1 log log1p reciprocal
@@ -160,6 +165,7 @@ TABLE: Final = (
         max_pool3d pool
     """),
     ("ops.random", ".", "random_normal random_uniform set_random_seed truncated_normal"),
+    ("ops.random", "v1", "get_seed"),
     ("ops.random", "random", """
         normal=random_normal set_seed=set_random_seed truncated_normal
         uniform=random_uniform
@@ -239,6 +245,7 @@ TABLE: Final = (
     ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),
     ("runtime.function", ".", "TensorSpec function"),
     ("runtime.eager", ".", "EagerTensor"),
+    ("runtime.explain", "gg", "explain"),
     ("graph.sessions", ".", "get_default_session=default"),
     ("config", "gg", "set_backend"),
     ("errors", "errors", """
@@ -247,6 +254,12 @@ TABLE: Final = (
         ResourceExhaustedError UnavailableError UnimplementedError UnknownError
     """),
 )  # fmt: skip
+
+# Functions of these say what a graph holds; they never work on values.
+_GRAPH_ONLY: Final = {
+    "ops.basic", "ops.host_function", "ops.initializers", "ops.state",
+    "ops.variable_scope",
+}  # fmt: skip
 
 # Which rows show at the top level of which flavour.
 _TOPS: Final = {"gg": {".", "gg"}, "v1": {".", "v1"}}
@@ -267,8 +280,17 @@ def names(flavour: str, place: str = "") -> dict[str, Any]:
             own = own or public
             if flavour == "gg" and hasattr(module, f"{own}_v2"):
                 own = f"{own}_v2"
-            found[public] = getattr(module, own)
+            value = getattr(module, own)
+            if source.startswith("ops.") and source not in _GRAPH_ONLY:
+                value = _also_on_values(value)
+            found[public] = value
     return found
+
+
+@functools.cache
+def _also_on_values(function: Any) -> Any:
+    """An op function that also runs at once, where its arguments are values."""
+    return build.at_once(function) if inspect.isfunction(function) else function
 
 
 def places() -> list[str]:

@@ -21,6 +21,24 @@ struct Word<16> {
   typedef uint4 type;
 };
 
+template <class W>
+__device__ __forceinline__ void store_word(W* to, W bits) {
+  *to = bits;
+}
+
+// In assembly: the compiler takes a word apart that was put together from two of 8
+// bytes, and stores them one by one. No kernel reads what it has written, so that
+// nothing has to be told of the memory.
+__device__ __forceinline__ void store_word(uint4* to, uint4 bits) {
+#ifdef __CUDA_ARCH__
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(to), "r"(bits.x), "r"(bits.y), "r"(bits.z), "r"(bits.w));
+#else
+  *to = bits;
+#endif
+}
+
 template <class T, int V, int W, bool whole>
 struct Run {
   typedef typename Word<W * sizeof(T)>::type word;
@@ -38,7 +56,7 @@ struct Run {
     for (int k = 0; k < V / W; ++k) {
       word bits;
       memcpy(&bits, from + k * W, sizeof(word));
-      reinterpret_cast<word*>(to)[k] = bits;
+      store_word(reinterpret_cast<word*>(to) + k, bits);
     }
   }
 };

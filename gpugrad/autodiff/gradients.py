@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from gpugrad.autodiff import arguments, fill, options
 from gpugrad.autodiff.arguments import Arguments
 from gpugrad.autodiff.backward import Backward
+from gpugrad.autodiff.collector import collecting_seldom
 from gpugrad.autodiff.options import UnconnectedGradients
 from gpugrad.autodiff.path import between
 from gpugrad.dtypes import resource
@@ -120,7 +121,8 @@ def _build(graph: Graph, args: Arguments, name: str | None, how: _Options) -> li
                 backward.enter(y.op)
                 dy = arguments.seed(graph, y, dy, f"grad_ys_{index}")
                 backward.send(y, dy)
-            run_through(graph, backward, ys, xs, args.stops)
+            with collecting_seldom():
+                run_through(graph, backward, ys, xs, args.stops)
         here.scope, here.colocation, here.device, _ = before
         if unconnected is UnconnectedGradients.NONE:
             return [backward.arrived(x) for x in xs]

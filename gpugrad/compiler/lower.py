@@ -85,6 +85,10 @@ def lower_stage(
         try:
             _lower_item(builder, item, env, schedule, handles)
         except NeedsValue as need:
+            if item.op.spec.host is not None:
+                # Some ops compile where a value is constant, and run on the host else.
+                stop, host = index, item
+                break
             wanted = inputs.get(need.view.buffer.id)
             if wanted is not None:
                 raise NeedsInput(wanted) from None

@@ -60,12 +60,13 @@ def _matrix(gradient: Any, x: Any) -> Tensor:
     """The derivatives of ``gradient`` with respect to x, as one tensor."""
     if gradient is None:
         raise _none(x)
-    shape = shapes.as_partial(x.shape)
-    if shape is None or None in shape:
+    partial = shapes.as_partial(x.shape)
+    if not shapes.is_known(partial):
         raise GraphError(
             f"hessians() needs the static shape of {x.name!r}, which is "
-            f"{shapes.text(shape)}. Give it one with set_shape()."
+            f"{shapes.text(partial)}. Give it one with set_shape()."
         )
+    shape = shapes.known(partial)
     graph: Graph = gradient.graph
     flat = graph.apply("Reshape", graph.convert(gradient), [-1])
     rows = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant
@@ -19,6 +20,8 @@ _global_graph: Graph | None = None
 # Set by the runtime: how values that are there already (EagerTensor) are worked on.
 # ``None`` while nothing has installed it.
 run_eagerly: Callable[..., Any] | None = None
+run_composed: Callable[..., Any] | None = None
+run_function_eagerly: Callable[..., Any] | None = None
 _eager_mode = False
 
 
@@ -96,6 +99,21 @@ def apply_op(op_type: str, *args: Any, name: str | None = None, **attrs: Any) ->
     return graph_of(*args).apply(op_type, *args, name=name, **attrs)
 
 
+def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, which builds nodes, made to run at once where it gets values.
+
+    The whole function is built in a graph of its own, so it need not know of values.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not stack.graphs and runs_at_once((*args, *kwargs.values())):
+            return run_function_eagerly(function, args, kwargs)  # type: ignore[misc]
+        return function(*args, **kwargs)
+
+    return call
+
+
 def runs_at_once(args: Any) -> bool:
     """True where an op over ``args`` gives values rather than symbolic tensors."""
     if run_eagerly is None or stack.graphs:
@@ -103,10 +121,30 @@ def runs_at_once(args: Any) -> bool:
     return _eager_mode or _all_values(args)
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def composed(function: _Function) -> _Function:
+    """For a public function of several ops: given values, it runs as one piece.
+
+    Inside it, then, everything is symbolic, and it may read static shapes.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if run_composed is not None and runs_at_once((*args, *kwargs.values())):
+            return run_composed(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return cast(_Function, call)
+
+
 def _all_values(args: Any) -> bool:
     """True when a value on a device is among ``args`` and no symbolic tensor is."""
     found = False
     for arg in args:
+        if type(arg) is Tensor:
+            return False
         items = arg if isinstance(arg, (list, tuple)) else (arg,)
         for item in items:
             if isinstance(item, Tensor) or isinstance(

@@ -125,7 +125,9 @@ def _has_numpy_type(value: Any, kind: type) -> bool:
 # --- what is known of a tensor --------------------------------------------------------
 
 
-def partial_value(tensor: Any, depth: int = 0) -> np.ndarray | None:
+def partial_value(
+    tensor: Any, depth: int = 0, seen: dict[Any, Any] | None = None
+) -> np.ndarray | None:
     """The tensor's value as far as it follows from constants and static shapes.
 
     A fully known value is a numeric array. A partly known vector of sizes is an
@@ -138,12 +140,16 @@ def partial_value(tensor: Any, depth: int = 0) -> np.ndarray | None:
         return value
     captured = op.attrs.get("_captured")
     if captured is not None:
-        return partial_value(captured, depth + 1)
+        return partial_value(captured, depth + 1, seen)
     spec = op.spec
     if spec.value is None or depth > _DEPTH:
         return None
-    inputs = [partial_value(t, depth + 1) for t in op.inputs]
-    outputs = spec.value(op, inputs)
+    # A tensor that is used twice is looked behind once: n = n + n stays linear.
+    seen = {} if seen is None else seen
+    if op not in seen:
+        inputs = [partial_value(t, depth + 1, seen) for t in op.inputs]
+        seen[op] = spec.value(op, inputs)
+    outputs = seen[op]
     return None if outputs is None else outputs[tensor.value_index]
 
 

@@ -227,8 +227,10 @@ class Graph:
             dtype = attrs.get(formal.attr)
             if dtype is None and formal.default is not None:
                 dtype = formal.default
-                if isinstance(value, (np.ndarray, np.generic)):
-                    dtype = None  # a NumPy value has a type of its own
+                if isinstance(value, (np.ndarray, np.generic)) or (
+                    isinstance(value, (list, tuple)) and _holds_tensors(value)
+                ):
+                    dtype = None  # NumPy values and tensors have a type of their own
         with self._lock:
             name = self._names.unique(name)
         tensor = self.convert(value, dtype, name + "/")
@@ -274,13 +276,9 @@ class Graph:
     ) -> Tensor:
         if dtype is None:
             dtype = _tensor_dtype(value)
-        items = [
-            self._pack(v, dtype, None)
-            if isinstance(v, (list, tuple)) and _holds_tensors(v)
-            else self.convert(v, dtype)
-            for v in value
-        ]
-        return self.apply("Pack", items, name=(name or "packed").rstrip("/"), axis=0)
+        with self.name_scope(name or "packed") as scope:
+            items = [self.convert(v, dtype, str(i)) for i, v in enumerate(value)]
+            return self.apply("Pack", items, name=scope, axis=0)
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """``tensor`` as one of this graph's; GraphError if it is another graph's."""

@@ -11,6 +11,7 @@ from gpugrad.dtypes import as_dtype
 from gpugrad.errors import GradientLookupError, InvalidArgumentError
 from gpugrad.graph.build import (
     apply_op,
+    composed,
     executing_eagerly,
     get_default_graph,
 )
@@ -315,6 +316,7 @@ def _ops_of(items: Any) -> Iterator[Operation]:
             )
 
 
+@composed
 def tuple(
     tensors: Sequence[Any],
     name: str | None = None,

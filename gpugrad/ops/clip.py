@@ -124,7 +124,7 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
 
 
 def _inverse(clip_norm: Any) -> Any:
-    return 1 / clip_norm if is_tensor(clip_norm) else np.divide(1.0, clip_norm)
+    return 1 / clip_norm if is_tensor(clip_norm) else float(np.divide(1.0, clip_norm))
 
 
 def _checked_list(t_list: Any) -> list[Any]:

@@ -9,13 +9,14 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.scalar import Expr, Index, Lit
 from gpugrad.kir.space import View
+from gpugrad.ops import rules
 from gpugrad.ops.family import OpFamily
 from gpugrad.ops.fill import ones, zeros
 from gpugrad.ops.static import axis_in
@@ -315,7 +316,9 @@ family.op(
 @family.gradient("MatrixDiagV3")
 def _matrix_diag_grad(op: Operation, dy: Tensor) -> Any:
     align = op.attrs["align"]
-    part = op.graph.apply("MatrixDiagPartV3", dy, op.inputs[1], 0, align=align)
+    part = op.graph.apply(
+        "MatrixDiagPartV3", dy, op.inputs[1], 0, align=align, name="diag_part"
+    )
     return [part, None, None, None, None]
 
 
@@ -325,17 +328,21 @@ def _part_grad(op: Operation, dy: Tensor) -> Any:
     apply, align = op.graph.apply, op.attrs["align"]
     size = None if x._shape is None else x._shape[-2:]
     if size is not None and None not in size:
-        return [apply("MatrixDiagV3", dy, k, *size, 0, align=align), None, None]
-    empty = apply("ZerosLike", x)
-    return [apply("MatrixSetDiagV3", empty, dy, k, align=align), None, None]
+        made = apply("MatrixDiagV3", dy, k, *size, 0, align=align, name="diag")
+        return [made, None, None]
+    empty = apply("ZerosLike", x, name="zeros_like")
+    made = apply("MatrixSetDiagV3", empty, dy, k, align=align, name="set_diag")
+    return [made, None, None]
 
 
 @family.gradient("MatrixSetDiagV3")
 def _set_grad(op: Operation, dy: Tensor) -> Any:
     _, diagonal, k = op.inputs
     apply, align = op.graph.apply, op.attrs["align"]
-    kept = apply("MatrixSetDiagV3", dy, apply("ZerosLike", diagonal), k, align=align)
-    return [kept, apply("MatrixDiagPartV3", dy, k, 0, align=align), None]
+    nothing = rules.zeros_like(op.graph, diagonal)
+    kept = apply("MatrixSetDiagV3", dy, nothing, k, align=align, name="set_diag")
+    part = apply("MatrixDiagPartV3", dy, k, 0, align=align, name="diag_part")
+    return [kept, part, None]
 
 
 def matrix_diag(
@@ -414,6 +421,7 @@ def _numpy_diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 # --- eye ----------------------------------------------------------------------------
 
 
+@composed
 def eye(
     num_rows: Any,
     num_columns: Any = None,

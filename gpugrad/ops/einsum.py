@@ -96,11 +96,9 @@ def _bind(
 
 def _output(output: Labels, extents: dict[str, int | None]) -> Labels:
     """The output's labels with the ellipsis expanded to all dots that were bound."""
-    dots = sorted((x for x in extents if x[0] == "."), key=lambda x: -int(x[1:]))
     if _ELLIPSIS not in output:
-        if dots:
-            raise ValueError("The output subscripts must hold the ellipsis of the inputs.")
         return output
+    dots = sorted((x for x in extents if x[0] == "."), key=lambda x: -int(x[1:]))
     place = output.index(_ELLIPSIS)
     return output[:place] + tuple(dots) + output[place + 1 :]
 
@@ -386,7 +384,20 @@ def einsum(equation: str, *inputs: Any, **kwargs: Any) -> Any:
             )
     with name_scope(name, "einsum", [list(inputs)]):
         tensors = _convert(inputs)
+        if _ELLIPSIS not in output:
+            _refuse_dots(tensors, operands, text)
         return _contract(tensors, list(operands), output)
+
+
+def _refuse_dots(tensors: list[Any], operands: Sequence[Labels], text: str) -> None:
+    """ValueError if an ellipsis stands for axes that the output does not name."""
+    for tensor, labels in zip(tensors, operands):
+        if _ELLIPSIS in labels and tensor.ndim is not None:
+            if tensor.ndim >= len(labels):
+                raise ValueError(
+                    f"The output subscripts of einsum equation '{text}' lack the "
+                    "ellipsis (...), where an input has axes for it."
+                )
 
 
 def _convert(inputs: Sequence[Any]) -> list[Any]:

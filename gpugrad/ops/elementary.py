@@ -125,7 +125,7 @@ def reciprocal(x: Any, name: str | None = None) -> Tensor:
 family.elementwise("Exp", "x", scalar.exp, types=rules.INEXACT)
 
 
-@family.gradient("Exp", after=True)
+@family.gradient("Exp")
 def _exp_grad(op: Any, dy: Tensor) -> Any:
     return dy * rules.conj(op.outputs[0])
 
@@ -331,7 +331,7 @@ family.elementwise("Tanh", "x", scalar.tanh, types=rules.INEXACT)
 _slope_op("TanhGrad", lambda y, dy: dy * (1 - y * y))
 
 
-@family.gradient("Tanh", after=True)
+@family.gradient("Tanh")
 def _tanh_grad(op: Any, dy: Tensor) -> Any:
     return op.graph.apply("TanhGrad", rules.conj(op.outputs[0]), dy)
 
@@ -409,7 +409,7 @@ family.elementwise("Sigmoid", "x", _sigmoid, types=rules.INEXACT)
 _slope_op("SigmoidGrad", lambda y, dy: dy * y * (1 - y))
 
 
-@family.gradient("Sigmoid", after=True)
+@family.gradient("Sigmoid")
 def _sigmoid_grad(op: Any, dy: Tensor) -> Any:
     return op.graph.apply("SigmoidGrad", rules.conj(op.outputs[0]), dy)
 

@@ -10,7 +10,7 @@ from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.errors import GraphTypeError
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -144,9 +144,13 @@ family.op(
 
 @family.gradient("Fill")
 def _fill_grad(op: Operation, dy: Tensor) -> Any:
-    rank = op.graph.apply("Rank", dy)
-    axes = op.graph.apply("Range", 0, rank, 1)
-    return [None, op.graph.apply("Sum", dy, axes)]
+    apply = op.graph.apply
+    if dy._shape is None:
+        axes = apply("Range", 0, apply("Rank", dy), 1, name="range")
+    else:
+        every = np.arange(len(dy._shape), dtype=np.int32)
+        axes = apply("Const", value=every, dtype=dtypes.int32)
+    return [None, apply("Sum", dy, axes)]
 
 
 def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
@@ -154,11 +158,13 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
     return apply_op("Fill", dims, value, name=name)
 
 
+@composed
 def zeros(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Tensor:
     """Zeros (False, empty strings) of ``shape``, which may be a tensor."""
     return _filled("zeros", 0, shape, dtype, name)
 
 
+@composed
 def ones(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Tensor:
     """Ones (True) of ``shape``, which may be a tensor."""
     return _filled("ones", 1, shape, dtype, name)
@@ -228,6 +234,7 @@ family.no_gradient("ZerosLike", "OnesLike")
 
 
 @family.numpy_function(np.zeros_like)
+@composed
 def zeros_like(
     tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
 ) -> Tensor:
@@ -243,6 +250,7 @@ def zeros_like(
 
 
 @family.numpy_function(np.ones_like)
+@composed
 def ones_like(
     tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
 ) -> Tensor:

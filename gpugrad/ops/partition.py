@@ -101,7 +101,7 @@ def _partition_grad(op: Operation, *dys: Tensor) -> Any:
         partitions,
         num_partitions=op.attrs["num_partitions"],
     )
-    joined = apply("DynamicStitch", outputs(places), list(dys))
+    joined = apply("ParallelDynamicStitch", outputs(places), list(dys))
     return [apply("Reshape", joined, shape_of(data, graph=graph)), None]
 
 

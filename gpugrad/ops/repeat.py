@@ -8,14 +8,14 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site, broadcast_shape
 from gpugrad.kir.space import View
 from gpugrad.ops.family import OpFamily
 from gpugrad.ops.layout import expand_dims, transpose
-from gpugrad.ops.static import axis_in, moved, shape_of, static_input
+from gpugrad.ops.static import axis_in, moved, shape_of, size_of, static_input
 
 family = OpFamily()
 
@@ -132,17 +132,7 @@ def _tile_grad(op: Operation, dy: Tensor) -> Any:
     pairs = apply("Pack", [multiples, shape], name="stack", axis=0)
     pairs = transpose(pairs)
     split = apply("Reshape", pairs, [-1])
-    count = values.constant_value(split)
-    count = (
-        apply("Size", split)
-        if count is None
-        else apply(
-            "Const",
-            value=np.array(count.size, np.int32),
-            dtype=dtypes.int32,
-            name="Size",
-        )
-    )
+    count = size_of(split, graph=op.graph)
     axes = apply("Range", 0, count, 2, name="range")
     total = apply("Sum", apply("Reshape", dy, split), axes)
     total.set_shape(x._shape)
@@ -169,6 +159,7 @@ def _numpy_tile(a: Any, reps: Any) -> Tensor:
 
 
 @family.numpy_function(np.repeat)
+@composed
 def repeat(
     input: Any, repeats: Any, axis: int | None = None, name: str | None = None
 ) -> Tensor:

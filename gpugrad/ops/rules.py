@@ -10,7 +10,6 @@ from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
 from gpugrad.graph import build, constant
 from gpugrad.graph.tensor import Tensor
-from gpugrad.graph.tensor import Tensor
 
 FLOATS = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)
 COMPLEX = (dtypes.complex64, dtypes.complex128)

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -21,7 +21,7 @@ from gpugrad.ops.static import axis_in, shape_of, size_of
 
 family = OpFamily()
 
-# --- TopKV2 -----------------------------------------------------------------------------
+# --- TopKV2 -------------------------------------------------------------------------
 
 
 def _top_k_infer(op: Operation) -> Any:
@@ -55,7 +55,9 @@ def _top_k_lower(b: Builder, site: Site) -> Sequence[View]:
     x = site.inputs[0]
     (count,) = b.integers(site.inputs[1])
     if not 0 <= count <= x.shape[-1]:
-        raise ValueError(f"input must have at least k = {count} columns: {list(x.shape)}")
+        raise ValueError(
+            f"input must have at least k = {count} columns: {list(x.shape)}"
+        )
     rows = prod(x.shape[:-1])
     flat = b.reshape(x, (rows, x.shape[-1]))
     outs = [(dtype, (rows, count)) for dtype in site.dtypes]
@@ -110,13 +112,15 @@ def top_k(
     return TopKV2(*found)
 
 
-# --- sort, argsort ----------------------------------------------------------------------
+# --- sort, argsort ------------------------------------------------------------------
 
 
 def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> Tensor:
     """Output ``which`` of TopKV2 over the whole ``axis``, in the asked direction."""
     if direction not in ("ASCENDING", "DESCENDING"):
-        raise ValueError(f"direction must be ASCENDING or DESCENDING, not {direction!r}.")
+        raise ValueError(
+            f"direction must be ASCENDING or DESCENDING, not {direction!r}."
+        )
     x = convert_to_tensor(value, name="values")
     rank = x.shape.rank
     if rank is None:
@@ -126,7 +130,7 @@ def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> T
     perm[place], perm[-1] = perm[-1], perm[place]
     if place != rank - 1:
         x = apply_op("Transpose", x, perm)
-    # Greatest first of what falls where x rises: for integers ~x, which cannot overflow.
+    # Greatest first of what falls where x rises: of integers ~x, which never overflows.
     turn = "Invert" if x.dtype.is_integer else "Neg"
     ascending = direction == "ASCENDING"
     if ascending:
@@ -141,6 +145,7 @@ def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> T
     return result
 
 
+@composed
 def sort(
     values: Any, axis: int = -1, direction: str = "ASCENDING", name: str | None = None
 ) -> Tensor:
@@ -149,6 +154,7 @@ def sort(
         return _ordered(values, axis, direction, 0, dtypes.int32)
 
 
+@composed
 def argsort(
     values: Any,
     axis: int = -1,

@@ -7,14 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes, shapes
-from gpugrad.graph.build import apply_op, convert_to_tensor, graph_of, name_scope
+from gpugrad import shapes
+from gpugrad.graph.build import (
+    apply_op,
+    composed,
+    convert_to_tensor,
+    graph_of,
+    name_scope,
+)
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
 from gpugrad.ops.concat import concat, joined
 from gpugrad.ops.family import FOLD_LIMIT, OpFamily, is_known
+from gpugrad.ops.fill import ones
+from gpugrad.ops.shape import size
 from gpugrad.ops.static import (
     axis_in,
     outputs,
@@ -84,6 +92,7 @@ def _pack_grad(op: Operation, dy: Tensor) -> Any:
     return outputs(found)
 
 
+@composed
 def stack(values: Any, axis: int = 0, name: str | None = "stack") -> Tensor:
     """Tensors of one shape along a new ``axis``. ValueError if shapes differ."""
     name = name or "stack"
@@ -193,6 +202,7 @@ def _unpack_grad(op: Operation, *dys: Tensor) -> Any:
     return op.graph.apply("Pack", list(dys), axis=op.attrs["axis"], name="stack")
 
 
+@composed
 def unstack(
     value: Any, num: int | None = None, axis: int = 0, name: str | None = "unstack"
 ) -> list[Tensor]:
@@ -219,6 +229,7 @@ def unstack(
 # --- meshgrid -----------------------------------------------------------------------
 
 
+@composed
 def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
     """Coordinates of a grid: for vectors x, y, ... one tensor each of its shape.
 
@@ -238,18 +249,14 @@ def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
         for i, arg in enumerate(args):
             dims = [-1 if j == i else 1 for j in range(rank)]
             parts.append(apply_op("Reshape", arg, dims))
-        sizes = [
-            apply_op("Size", a) if hasattr(a, "dtype") else np.size(a) for a in args
-        ]
+        sizes = [size(arg) for arg in args]
         if indexing == "xy" and rank > 1:
             parts[0] = apply_op("Reshape", parts[0], [1, -1] + [1] * (rank - 2))
             parts[1] = apply_op("Reshape", parts[1], [-1, 1] + [1] * (rank - 2))
             sizes[0], sizes[1] = sizes[1], sizes[0]
         if not parts:
             return []
-        dtype = parts[0].dtype
-        one = np.ones((), dtype.np_dtype)
-        grid = apply_op("Fill", convert_to_tensor(sizes, dtypes.int32), one)
+        grid = ones(sizes, parts[0].dtype)
         return [part * grid for part in parts]
 
 

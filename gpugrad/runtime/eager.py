@@ -215,10 +215,12 @@ def is_value(value: Any) -> bool:
     return isinstance(value, (EagerTensor, np.ndarray, np.generic))
 
 
-def run_now(function: Callable[..., Any], args: Sequence[Any]) -> Any:
-    """Build ``function(*args)`` in a graph of its own and give the values.
+def run_now(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Any = None
+) -> Any:
+    """Build ``function(*args, **kwargs)`` in a graph of its own and give the values.
 
-    Values among ``args`` (also inside lists) enter as placeholders of their shape.
+    Values among the arguments (also inside lists) enter as placeholders of their shape.
     """
     global _runs
     backend = devices.backend()
@@ -231,7 +233,7 @@ def run_now(function: Callable[..., Any], args: Sequence[Any]) -> Any:
             isinstance(v, EagerTensor) for v in value
         ):
             return type(value)(enter(v) for v in value)
-        if not is_value(value):
+        if not (is_value(value) if arrays_too else isinstance(value, EagerTensor)):
             return value
         dtype = getattr(value, "dtype", None)
         if not isinstance(dtype, DType):
@@ -247,7 +249,8 @@ def run_now(function: Callable[..., Any], args: Sequence[Any]) -> Any:
         return tensor
 
     with graph_context(graph):
-        result = function(*[enter(a) for a in args])
+        named = {key: enter(value) for key, value in (kwargs or {}).items()}
+        result = function(*[enter(a) for a in args], **named)
     flat, rebuild = flatten(result)
     tensors = [graph.convert(t) for t in flat]
     plan = Plan(schedule(tensors, [], fed))
@@ -270,6 +273,18 @@ def apply_now(
             op_type, *inputs, name=name, **attrs
         ),
         args,
+    )
+
+
+def composed_now(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    """A function of several ops on values. Arrays stay what they are to it."""
+    count, names = len(args), list(kwargs)
+    return run_now(
+        lambda *given: function(*given[:count], **dict(zip(names, given[count:]))),
+        (*args, *kwargs.values()),
+        arrays_too=False,
     )
 
 
@@ -310,3 +325,5 @@ def flatten(result: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
 def install() -> None:
     """Let op functions run on values."""
     build.run_eagerly = apply_now
+    build.run_composed = composed_now
+    build.run_function_eagerly = run_now

@@ -109,7 +109,7 @@ class Plan:
         self._static: dict[int, set[int]] = {}
         self.functions: dict[int, Plan] = {}
         # The items that must run on the host show that several stages are certain.
-        self.single = all(i.op.spec.host is None for i in schedule.items)
+        self.single = all(i.op.spec.lower is not None for i in schedule.items)
 
     def run(self, feeds: Sequence[Array], shapes: Any, context: Context) -> list[Array]:
         """The fetched values, in order, as arrays of the device."""

@@ -33,7 +33,7 @@ def test_static_axes(x, y, axes) -> None:
     assert static_axes(x, y) == axes
 
 
-DIMENSIONS = list(itertools.product((1, 2), repeat=2)) + [(1,), (2,), ()]
+DIMENSIONS = [*list(itertools.product((1, 2), repeat=2)), (1,), (2,), ()]
 
 
 @pytest.mark.parametrize("x", DIMENSIONS)

@@ -1,12 +1,14 @@
-"""What gradients() gives: the contract's surprising cases, and all kinds of arguments."""
+"""What gradients() gives: surprising cases, and arguments of all kinds."""
 
 from __future__ import annotations
 
-import gpugrad as gg
-import gpugrad.compat.v1 as tf
+import gc
+
 import numpy as np
 import pytest
 
+import gpugrad as gg
+import gpugrad.compat.v1 as tf
 from gpugrad.graph.spec import REGISTRY
 
 
@@ -22,7 +24,7 @@ def run(fetches, feed=None):
         return session.run(fetches, feed)
 
 
-# --- kinds of arguments -----------------------------------------------------------------
+# --- kinds of arguments ---------------------------------------------------------------
 
 
 def test_the_result_is_a_list_as_long_as_xs() -> None:
@@ -105,7 +107,7 @@ def test_tensors_of_another_graph_decide_where_to_build(graph) -> None:
     assert run(gradient) == 6.0
 
 
-# --- dtypes -----------------------------------------------------------------------------
+# --- dtypes ---------------------------------------------------------------------------
 
 
 def test_integers_pass_no_gradient() -> None:
@@ -128,7 +130,7 @@ def test_complex_holomorphic_and_real() -> None:
     assert modulus == pytest.approx([0.4472136 + 0.8944272j])
 
 
-# --- stopping ---------------------------------------------------------------------------
+# --- stopping -------------------------------------------------------------------------
 
 
 def test_stop_gradients_on_x_and_on_y() -> None:
@@ -163,7 +165,7 @@ def test_stop_gradient_op() -> None:
     assert tf.gradients(tf.stop_gradient(z), x) == [None]
 
 
-# --- None and zeros ---------------------------------------------------------------------
+# --- None and zeros -------------------------------------------------------------------
 
 
 def test_sibling_output_is_none_or_zeros() -> None:
@@ -218,7 +220,7 @@ def test_control_dependencies_carry_no_gradient() -> None:
     assert tf.gradients(z * 2.0, x) == [None]
 
 
-# --- gating and sums --------------------------------------------------------------------
+# --- gating and sums ------------------------------------------------------------------
 
 
 def test_gating_wraps_only_ops_with_two_gradients() -> None:
@@ -307,7 +309,7 @@ def test_slices_without_dense_shape_have_no_sum() -> None:
         tf.gradients([x, x], x, grad_ys=[rows, None])
 
 
-# --- rules ------------------------------------------------------------------------------
+# --- rules ----------------------------------------------------------------------------
 
 
 def test_a_rule_is_looked_up_only_where_a_gradient_arrives() -> None:
@@ -441,7 +443,7 @@ def test_registration_errors(registered) -> None:
     assert tf.NoGradient is tf.NotDifferentiable
 
 
-# --- feeding, and the lines that nodes come from ------------------------------------------
+# --- feeding, and the lines that nodes come from --------------------------------------
 
 
 def test_feeding_an_intermediate_changes_the_gradient() -> None:
@@ -465,7 +467,7 @@ def test_nodes_carry_the_line_of_the_call() -> None:
     assert line.startswith(__file__) and line != y.op.created_at()
 
 
-# --- size -------------------------------------------------------------------------------
+# --- size -----------------------------------------------------------------------------
 
 
 def test_a_deep_chain_needs_no_recursion() -> None:
@@ -481,3 +483,26 @@ def test_many_terms_for_one_tensor() -> None:
     g = tf.gradients([x * 1.0 for _ in range(50)], x)[0]
     assert len(g.op.inputs) == 50
     assert run(g) == 50.0
+
+
+@pytest.mark.parametrize("threshold", [(500, 5, 5), (0, 5, 5)])
+def test_the_collector_is_left_as_it_was(threshold, registered) -> None:
+    seen = []
+
+    def rule(op, dy):
+        seen.append(gc.get_threshold()[0])
+        return tf.gradients(tf.square(op.inputs[0]), op.inputs[0])[0]
+
+    before = gc.get_threshold()
+    gc.set_threshold(*threshold)
+    try:
+        x = tf.constant([1.0, 2.0])
+        with x.graph.gradient_override_map({"Identity": registered(rule)}):
+            y = tf.identity(x)
+        assert run(tf.gradients(y, x))[0].tolist() == [2.0, 4.0]
+        with pytest.raises(LookupError):
+            tf.gradients(tf.is_nan(x), x)
+        assert gc.get_threshold() == threshold
+        assert (seen[0] == 0) == (threshold[0] == 0) and seen[0] != 500
+    finally:
+        gc.set_threshold(*before)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gpugrad.compat.v1 as tf
 import numpy as np
 import pytest
 
 import gpugrad as gg
+import gpugrad.compat.v1 as tf
 
 
 @pytest.fixture(autouse=True)

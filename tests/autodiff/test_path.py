@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-import gpugrad.compat.v1 as tf
 import pytest
 
+import gpugrad.compat.v1 as tf
 from gpugrad.autodiff.path import between
 from gpugrad.graph.tensor import Operation
 

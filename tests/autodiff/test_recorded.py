@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import gpugrad.compat.v1 as tf
 import pytest
 
+import gpugrad.compat.v1 as tf
 from tests.autodiff.programs import PROGRAMS
 from tests.autodiff.record import RECORDED, run
 

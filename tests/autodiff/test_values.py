@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gpugrad.compat.v1 as tf
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import gpugrad.compat.v1 as tf
 
 EPS = 1e-5  # truncation about EPS**2, rounding about 1e-16 / EPS; both below RTOL
 RTOL = 1e-6

@@ -125,8 +125,9 @@ _LOCAL = """
 extern "C" __global__ void __launch_bounds__(256)
 gpugrad_map_bad(const i32* __restrict__ in0, i32* __restrict__ out0) {
   i32 x[32];
-  for (int k = 0; k < 32; ++k) x[k] = in0[k];
-  out0[threadIdx.x] = x[in0[threadIdx.x] & 31] + x[in0[threadIdx.x + 1] & 31];
+  for (int k = 0; k < 32; ++k) x[k] = in0[k * 256 + threadIdx.x];
+  for (int k = 0; k < 32; ++k) x[(x[k] * 7) & 31] += k;
+  out0[threadIdx.x] = x[in0[threadIdx.x + 1] & 31];
 }
 """
 _JOINS = """

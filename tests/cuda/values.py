@@ -48,7 +48,7 @@ def operand(
         values = np.rint(values)
     if dtype.is_complex:
         values = values + 1j * rng.uniform(low, high, size)
-    elif function not in RANGES and size >= 64:
+    elif function not in (*RANGES, "cast") and size >= 64:
         values[rng.integers(0, size, len(_SPECIAL))] = _SPECIAL
     return values.astype(dtype.np_dtype)
 

@@ -9,6 +9,7 @@ POSITIVE = ((2, 3), 0.3, 2)
 ROW = ((3,), 0.3, 2)
 # Between the steps of floor, ceil, round and the quotients below.
 BETWEEN = ((2, 3), 2.1, 2.4)
+QUOTIENT = ((3,), 0.95, 1)
 
 
 def raw(op_type, **attrs):
@@ -38,25 +39,26 @@ CASES = [
     Case("Pow", lambda x: x**3.0, [A], label="cube"),
     Case("Pow", lambda x: 2.0**x, [A], label="exponent"),
     Case("Pow", tf.pow, [POSITIVE, A], dtype="complex128", label="complex"),
-    Case("Sign", lambda x: x * tf.sign(x), [((2, 3), 0.3, 2)]),
+    Case("Mul", lambda x: x * tf.sign(x), [((2, 3), 0.3, 2)], label="sign"),
     Case("Abs", lambda x: x * tf.abs(x), [((2, 3), -2, -0.3)]),
     Case("Maximum", lambda x, y: x * tf.maximum(x, y), [A, ((3,), 3, 4)]),
     Case("Maximum", lambda x, y: x * tf.maximum(x, y), [A, ((3,), -4, -3)], label="x"),
     Case("Minimum", lambda x, y: x * tf.minimum(x, y), [A, ((3,), 3, 4)]),
-    Case("Floor", lambda x: x * x * tf.floor(x), [BETWEEN]),
-    Case("Ceil", lambda x: x * x * tf.ceil(x), [BETWEEN]),
-    Case("Round", lambda x: x * x * tf.round(x), [BETWEEN]),
-    Case("Rint", lambda x: x * x * tf.rint(x), [BETWEEN]),
+    Case("Mul", lambda x: x * x * tf.floor(x), [BETWEEN], label="floor"),
+    Case("Mul", lambda x: x * x * tf.ceil(x), [BETWEEN], label="ceil"),
+    Case("Mul", lambda x: x * x * tf.round(x), [BETWEEN], label="round"),
+    Case("Mul", lambda x: x * x * tf.rint(x), [BETWEEN], label="rint"),
     Case("RealDiv", lambda x, y: x / y, [A, ROW]),
     Case("RealDiv", lambda x, y: x / y, [A, ROW], dtype="complex128", label="complex"),
     Case("Div", raw("Div"), [A, ROW]),
-    Case("FloorDiv", lambda x, y: x * y * (x // y), [BETWEEN, ((3,), 0.95, 1.0)]),
+    Case("Mul", lambda x, y: x * y * (x // y), [BETWEEN, QUOTIENT], label="floordiv"),
     Case(
-        "TruncateDiv",
+        "Mul",
         lambda x, y: x * y * tf.truncatediv(x, y),
-        [BETWEEN, ((3,), 0.95, 1.0)],
+        [BETWEEN, QUOTIENT],
+        label="truncatediv",
     ),
-    Case("FloorMod", lambda x, y: x * (x % y), [BETWEEN, ((3,), 0.95, 1.0)]),
+    Case("FloorMod", lambda x, y: x * (x % y), [BETWEEN, QUOTIENT]),
     Case("DivNoNan", tf.div_no_nan, [A, ROW]),
     Case("DivNoNan", tf.div_no_nan, [A, ROW], dtype="complex128", label="complex"),
     Case("DivNoNan", tf.math.reciprocal_no_nan, [ROW], label="reciprocal"),

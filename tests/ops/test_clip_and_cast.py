@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import gpugrad as gg
 import gpugrad.compat.v1 as tf
 
 
@@ -122,3 +123,15 @@ def test_cast_refuses_strings():
         pytest.raises(TypeError, match="Cast string to float32"),
     ):
         tf.cast(tf.constant("x"), tf.float32)
+
+
+def test_values_are_clipped_at_once():
+    value = gg.function(lambda: gg.constant([3.0, 4.0]))()
+    clipped, norm = gg.clip_by_global_norm([value, None], 1.0)
+    average = tf.clip_by_average_norm(value, 0.25)
+    assert clipped[1] is None
+    np.testing.assert_allclose(norm.numpy(), 5)
+    np.testing.assert_allclose(clipped[0].numpy(), [0.6, 0.8])
+    np.testing.assert_allclose(average.numpy(), [0.3, 0.4])
+    np.testing.assert_allclose(gg.clip_by_norm(value, 1.0).numpy(), [0.6, 0.8])
+    assert gg.truediv(gg.cast(value, gg.int32), 2).numpy().tolist() == [1.5, 2]
