@@ -22,12 +22,13 @@ from gpugrad import (  # noqa: E402 (these read the registry and the table)
     nn,
     random,
     raw_ops,
+    test,
     train,
 )
 
 __all__ = sorted(
     [*_names, "__version__", "bitwise", "debugging", "initializers", "linalg", "math"]
-    + ["nn", "random", "raw_ops", "train"]
+    + ["nn", "random", "raw_ops", "test", "train"]
 )
 
 

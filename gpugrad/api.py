@@ -241,6 +241,7 @@ TABLE: Final = (
         AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
         variable_scope
     """),
+    ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.custom_gradient", ".", "custom_gradient grad_pass_through recompute_grad"),
     ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),
     ("runtime.function", ".", "TensorSpec function"),

@@ -135,7 +135,7 @@ def _lower_item(
     if type(results) is View:
         results = (results,)
     steps = builder.steps[before:]
-    if steps and _foldable(views, results, steps):
+    if results and steps and _foldable(views, results, steps):
         results = fold.fold(builder, before, results)
     for number, result in zip(item.outs, results, strict=True):
         env[number] = result
@@ -234,7 +234,8 @@ def _finish(
 def _leaving(schedule: Schedule, env: dict[int, Any], stop: int) -> list[int]:
     """Value numbers to hand out: the fetches, or what later stages read."""
     if stop == len(schedule.items):
-        return list(dict.fromkeys(schedule.fetches))
+        # What is missing are values that only the host knows (dtype variant).
+        return [n for n in dict.fromkeys(schedule.fetches) if n in env]
     return [
         number
         for number, view in env.items()

@@ -66,9 +66,12 @@ def needed(
                 seen.add(producer)
                 stack.append(producer)
         for producer in op.control_inputs:
-            if producer not in seen and producer not in fed:
-                seen.add(producer)
-                stack.append(producer)
+            if producer in seen or producer in fed:
+                continue
+            if producer.outputs and all(t in fed for t in producer.outputs):
+                continue  # fed as a whole, such as a placeholder
+            seen.add(producer)
+            stack.append(producer)
     return sorted(seen, key=_by_id)
 
 
@@ -81,9 +84,6 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.schedule = Schedule()
-        # One environment an execution of a body, by the environment that the call
-        # stands in and the call's instance.
-        self._bodies: dict[Any, Environment] = {}
         self._count = 0
 
     def new_value(self) -> int:
@@ -126,15 +126,12 @@ class Scheduler:
             items.append(Item(op, ins, tuple(outs), control))
 
     def _inline(self, op: Operation, env: Environment) -> None:
-        """Schedule the body of a call; its results are the call's outputs.
-
-        Calls of one instance are one execution: what an earlier one has computed
-        is there, and effects happen once.
-        """
+        """Schedule the body of a call; its results are the call's outputs."""
         call = op.spec.inline(op)  # type: ignore[misc]
-        inner = self._bodies.setdefault((id(env), call.instance), {})
-        for placeholder, argument in zip(call.inputs, op.inputs):
-            inner.setdefault(placeholder, env[argument])
+        inner: Environment = {
+            placeholder: env[argument]
+            for placeholder, argument in zip(call.inputs, op.inputs)
+        }
         self.add(inner, call.results, call.effects)
         for tensor, result in zip(op.outputs, call.results):
             env.setdefault(tensor, inner[result])

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpugrad.autodiff.gradients import gradients_v1
+from gpugrad.control.derivative import (
+    Derivative,
+    from_outside,
+    is_filled_in,
+    node_of,
+    taken_apart,
+)
 from gpugrad.graph import build
-from gpugrad.graph.function_graph import FunctionGraph, captured_inputs, is_captured
+from gpugrad.graph.function_graph import FunctionGraph, captured_inputs
+from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import REGISTRY, Inlined, Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.ops.family import OpFamily
@@ -18,97 +25,88 @@ family = OpFamily()
 # --- PartitionedCall, StatefulPartitionedCall -------------------------------------------
 #
 # ``f`` is the body. ``_inputs`` and ``_outputs`` are those of its tensors that the
-# call's inputs stand for and that the call gives. ``_instance`` is shared by all calls
-# that are one execution of the body: a call and its gradients, which read what the
-# call has computed.
+# call's inputs stand for and that the call gives. The first ``_count`` outputs are the
+# function's; gradients add others, which hand out what the body has computed.
 
 
 def _infer(op: Operation) -> Any:
+    op.attrs["_node"] = op
     return tuple((t.dtype, t._shape) for t in op.attrs["_outputs"])
 
 
 def _inline(op: Operation) -> Inlined:
     attrs = op.attrs
-    effects = attrs["f"].effects if attrs["_effects"] else ()
-    return Inlined(attrs["_inputs"], attrs["_outputs"], effects, attrs["_instance"])
+    return Inlined(attrs["_inputs"], attrs["_outputs"], attrs["f"].effects)
 
 
 for _type in ("PartitionedCall", "StatefulPartitionedCall"):
     family.op(
         _type,
         [Input("args", attr=None, number="N")],
-        attrs={"f": ..., "_inputs": ..., "_outputs": ..., "_instance": ...}
-        | {"_effects": False},
+        attrs={"f": ..., "_inputs": ..., "_outputs": ..., "_count": ...},
         infer=_infer,
         inline=_inline,
         stateful=_type == "StatefulPartitionedCall",
     )
 
 
+def _add_call(
+    graph: Graph,
+    body: FunctionGraph,
+    placeholders: Sequence[Tensor],
+    args: Sequence[Tensor],
+    results: Sequence[Tensor],
+) -> list[Tensor]:
+    op_type = "StatefulPartitionedCall" if body.is_stateful else "PartitionedCall"
+    found = graph.apply(
+        op_type,
+        list(args),
+        f=body,
+        _inputs=tuple(placeholders),
+        _outputs=list(results),
+        _count=len(results),
+    )
+    return outputs(found)
+
+
+def _handed_out(node: Operation, tensor: Tensor) -> Tensor:
+    """A tensor of the body as an output of the call."""
+    listed: list[Tensor] = node.attrs["_outputs"]
+    for index, other in enumerate(listed):
+        if other is tensor:
+            return node.outputs[index]
+    listed.append(tensor)
+    return node.graph.add_output(node, tensor.dtype, tensor._shape)
+
+
 @family.gradient("PartitionedCall", "StatefulPartitionedCall")
 def _call_grad(op: Operation, *dys: Any) -> Any:
-    """A call of the same execution, whose results are gradients within the body."""
+    """A call of the body's gradient, with what it needs of the forward call."""
     attrs = op.attrs
-    body: FunctionGraph = attrs["f"]
-    inner = attrs["_inputs"]
-    known = len(body.inputs)
-    with build.graph_context(body), body.control_dependencies(None):
-        with body.name_scope(None):
-            weights = [
-                None if dy is None
-                else body.apply("Placeholder", dtype=dy.dtype, shape=dy._shape)
-                for dy in dys
-            ]  # fmt: skip
-            pairs = [(y, w) for y, w in zip(attrs["_outputs"], weights) if w is not None]
-            xs = [x for x in inner if x.dtype.is_trainable]
-            dxs = gradients_v1([y for y, _ in pairs], xs, [w for _, w in pairs])
-    # Rules may capture more of the graphs around the body.
-    fresh = [t for t in body.inputs[known:] if is_captured(t)]
-    parts, rebuild = _taken_apart(dxs)
-    with op.graph.control_dependencies([op]):
-        results = outputs(
-            op.graph.apply(
-                "PartitionedCall",
-                [*op.inputs, *(t.op.attrs["_captured"] for t in fresh)]
-                + [dy for dy in dys if dy is not None],
-                f=body,
-                _inputs=(*inner, *fresh, *(w for _, w in pairs)),
-                _outputs=tuple(parts),
-                _instance=attrs["_instance"],
-            )
-        )
-    found = dict(zip(xs, rebuild(results)))
-    return [found.get(x) for x in inner]
-
-
-def _taken_apart(values: Sequence[Any]) -> tuple[list[Tensor], Any]:
-    """The tensors of gradients, and how to make gradients of others like them."""
-    parts: list[Tensor] = []
-    makers: list[Any] = []
-    for value in values:
-        if value is None:
-            makers.append((0, None))
-        elif isinstance(value, Tensor):
-            parts.append(value)
-            makers.append((1, None))
+    placeholders = attrs["_inputs"]
+    arrived = [
+        (y, dy)
+        for k, (y, dy) in enumerate(zip(attrs["_outputs"], dys))
+        if dy is not None and not (k >= attrs["_count"] and is_filled_in(dy))
+    ]
+    xs = [x for x in placeholders if x.dtype.is_trainable]
+    derivative = Derivative(attrs["f"], [y for y, _ in arrived], xs)
+    dxs = [derivative.gradients.get(x) for x in placeholders]
+    results, rebuild = taken_apart(dxs)
+    inner = list(derivative.weights)
+    args = [dy for _, dy in arrived]
+    places = {placeholder: i for i, placeholder in enumerate(placeholders)}
+    for tensor, placeholder in derivative.used(results):
+        inner.append(placeholder)
+        if tensor in places:
+            args.append(op.inputs[places[tensor]])
         else:
-            pieces, again = value.__parts__()
-            present = [p for p in pieces if p is not None]
-            parts.extend(present)
-            makers.append((len(present), again))
-
-    def rebuild(tensors: Sequence[Tensor]) -> list[Any]:
-        left = list(tensors)
-        out: list[Any] = []
-        for count, again in makers:
-            taken, left = left[:count], left[count:]
-            if again is not None:
-                out.append(again(*taken))
-            else:
-                out.append(taken[0] if taken else None)
-        return out
-
-    return parts, rebuild
+            outside = from_outside(tensor, places)
+            if outside is None:
+                outside = _handed_out(node_of(op), tensor)
+            args.append(op.graph.adopt(outside))
+    derivative.graph.outputs = results
+    return rebuild(_add_call(op.graph, derivative.graph, inner, args, results))
 
 
 def call_function(body: FunctionGraph, args: Sequence[Tensor]) -> list[Tensor]:
@@ -117,18 +115,8 @@ def call_function(body: FunctionGraph, args: Sequence[Tensor]) -> list[Tensor]:
     ``args`` are the arguments; what the body captures is added.
     """
     graph = build.get_default_graph()
-    op_type = "StatefulPartitionedCall" if body.is_stateful else "PartitionedCall"
     inputs = [*args, *(graph.adopt(t) for t in captured_inputs(body))]
-    result = graph.apply(
-        op_type,
-        inputs,
-        f=body,
-        _inputs=tuple(body.inputs),
-        _outputs=tuple(body.outputs),
-        _instance=object(),
-        _effects=True,
-    )
-    return outputs(result)
+    return _add_call(graph, body, body.inputs, inputs, body.outputs)
 
 
 def install() -> None:

@@ -6,7 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant
@@ -20,7 +20,6 @@ _global_graph: Graph | None = None
 # Set by the runtime: how values that are there already (EagerTensor) are worked on.
 # ``None`` while nothing has installed it.
 run_eagerly: Callable[..., Any] | None = None
-run_composed: Callable[..., Any] | None = None
 run_function_eagerly: Callable[..., Any] | None = None
 _eager_mode = False
 
@@ -119,24 +118,6 @@ def runs_at_once(args: Any) -> bool:
     if run_eagerly is None or stack.graphs:
         return False
     return _eager_mode or _all_values(args)
-
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def composed(function: _Function) -> _Function:
-    """For a public function of several ops: given values, it runs as one piece.
-
-    Inside it, then, everything is symbolic, and it may read static shapes.
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if run_composed is not None and runs_at_once((*args, *kwargs.values())):
-            return run_composed(function, args, kwargs)
-        return function(*args, **kwargs)
-
-    return cast(_Function, call)
 
 
 def _all_values(args: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gpugrad.dtypes import variant
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.tensor import Operation, Tensor
@@ -41,8 +42,8 @@ def gate(
     with graph.name_scope(name or "tuple"):
         done = group_ops(graph, sorted(set(waited), key=lambda op: op.id))
         for item in tensors:
-            if item is None:
-                gated.append(None)
+            if item is None or (isinstance(item, Tensor) and item.dtype is variant):
+                gated.append(item)  # what a loop has saved never leaves the host
             elif isinstance(item, IndexedSlices):
                 values = _behind(graph, done, item.values)
                 gated.append(IndexedSlices(values, item.indices, item.dense_shape))

@@ -289,6 +289,17 @@ class Graph:
             f"{tensor.op.graph} and {self})."
         )
 
+    def add_output(self, op: Operation, dtype: DType, shape: shapes.Partial) -> Tensor:
+        """One more output of a call, a branch or a loop of this graph.
+
+        How a gradient gets at what such an op has computed inside. The only change
+        that an operation knows after its making.
+        """
+        with self._lock:
+            tensor = Tensor(op, len(op.outputs), dtype, shape)
+            op.outputs.append(tensor)
+        return tensor
+
     # --- operators --------------------------------------------------------------------
 
     def binary(self, op_type: str, x: Any, y: Any, name: str) -> Any:

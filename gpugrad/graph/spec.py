@@ -50,13 +50,12 @@ class Inlined(NamedTuple):
 
     ``inputs`` are the body's placeholders, one an input of the call; ``results`` the
     body's tensors, one an output; ``effects`` the body's operations that run although
-    no result needs them. Calls with the same ``instance`` are one execution.
+    no result needs them.
     """
 
     inputs: Sequence[Any]
     results: Sequence[Any]
     effects: Sequence[Any]
-    instance: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)

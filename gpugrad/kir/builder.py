@@ -79,6 +79,7 @@ class Builder:
         self.state: dict[int, View] = {}
         self.step: Buffer | None = None
         self._count = 0
+        self._known: dict[Any, Expr] = {}
 
     # --- storage ----------------------------------------------------------------------
 
@@ -157,9 +158,14 @@ class Builder:
         if shape is None:
             shape = broadcast_shape(*[v.shape for v in views])
         loads, exprs = self._operands(views, shape)
-        expr = fn(*exprs)
-        if dtype is not None:
-            expr = cast(expr, dtype)
+        # Most ops stand many times in a graph: the same function of the same loads.
+        key = (fn, dtype, *exprs)
+        expr = self._known.get(key)
+        if expr is None:
+            expr = fn(*exprs)
+            if dtype is not None:
+                expr = cast(expr, dtype)
+            self._known[key] = expr
         out = self.new(expr.dtype, shape)
         self.append(Group(shape, (False,) * len(shape), loads, (Store(out, expr),)))
         return out

@@ -49,7 +49,8 @@ def _lower_arg(name: str) -> Callable[..., View]:
         x, dimension = site.inputs
         axis = shapes.axis(b.integers(dimension)[0], x.rank, "dimension")
         if x.shape[axis] == 0:
-            raise ValueError(f"Reduction axis {axis} is empty in shape {list(x.shape)}.")
+            shape = list(x.shape)
+            raise ValueError(f"Reduction axis {axis} is empty in shape {shape}.")
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         (out,) = b.call(
             name, _extremum, (x,), ((site.dtypes[0], shape),), axis=axis, least=least
@@ -60,6 +61,9 @@ def _lower_arg(name: str) -> Callable[..., View]:
 
 
 def _extremum(xp: Any, outs: Any, x: Any, axis: int, least: bool) -> None:
+    if x.dtype.kind in "fV":
+        # As in TensorFlow a NaN is never the extremum; NumPy takes the first one.
+        x = xp.where(xp.isnan(x), x.dtype.type("inf" if least else "-inf"), x)
     outs[0][...] = (xp.argmin if least else xp.argmax)(x, axis=axis)
 
 

@@ -11,7 +11,6 @@ from gpugrad.dtypes import as_dtype
 from gpugrad.errors import GradientLookupError, InvalidArgumentError
 from gpugrad.graph.build import (
     apply_op,
-    composed,
     executing_eagerly,
     get_default_graph,
 )
@@ -316,7 +315,6 @@ def _ops_of(items: Any) -> Iterator[Operation]:
             )
 
 
-@composed
 def tuple(
     tensors: Sequence[Any],
     name: str | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.errors import GraphError
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
@@ -242,7 +242,6 @@ def _slices_of_parts(
     return grads
 
 
-@composed
 def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     """The tensors of ``values`` one after the other along ``axis``.
 

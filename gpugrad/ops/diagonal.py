@@ -9,7 +9,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir import scalar
@@ -421,7 +421,6 @@ def _numpy_diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
 # --- eye ----------------------------------------------------------------------------
 
 
-@composed
 def eye(
     num_rows: Any,
     num_columns: Any = None,

@@ -10,7 +10,7 @@ from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.errors import GraphTypeError
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -158,13 +158,11 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
     return apply_op("Fill", dims, value, name=name)
 
 
-@composed
 def zeros(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Tensor:
     """Zeros (False, empty strings) of ``shape``, which may be a tensor."""
     return _filled("zeros", 0, shape, dtype, name)
 
 
-@composed
 def ones(shape: Any, dtype: Any = dtypes.float32, name: str | None = None) -> Tensor:
     """Ones (True) of ``shape``, which may be a tensor."""
     return _filled("ones", 1, shape, dtype, name)
@@ -234,7 +232,6 @@ family.no_gradient("ZerosLike", "OnesLike")
 
 
 @family.numpy_function(np.zeros_like)
-@composed
 def zeros_like(
     tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
 ) -> Tensor:
@@ -250,7 +247,6 @@ def zeros_like(
 
 
 @family.numpy_function(np.ones_like)
-@composed
 def ones_like(
     tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True
 ) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.errors import InvalidArgumentError
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices, densify
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
@@ -256,7 +256,6 @@ def gather_v2(
     return gather(params, indices, validate_indices, name, axis, batch_dims)
 
 
-@composed
 def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
     """Gather along the last axis of ``indices``; the axes before it go together."""
     indices = convert_to_tensor(indices)
@@ -366,7 +365,6 @@ def _gather_nd_grad(op: Operation, dy: Tensor) -> Any:
     return [op.graph.apply("ScatterNd", indices, dy, shape), None]
 
 
-@composed
 def gather_nd(
     params: Any, indices: Any, name: str | None = None, batch_dims: int = 0
 ) -> Tensor:

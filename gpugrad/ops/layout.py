@@ -10,7 +10,7 @@ import numpy as np
 
 from gpugrad import shapes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir import scalar
@@ -194,7 +194,6 @@ def _conjugate_transpose_grad(op: Operation, dy: Tensor) -> Any:
     return [op.graph.apply("ConjugateTranspose", dy, back, name="transpose"), None]
 
 
-@composed
 def transpose(
     a: Any, perm: Any = None, name: str | None = "transpose", conjugate: bool = False
 ) -> Tensor:
@@ -254,7 +253,6 @@ def _numpy_moveaxis(a: Any, source: Any, destination: Any) -> Tensor:
     return transpose(a, perm)
 
 
-@composed
 def matrix_transpose(
     a: Any, name: str | None = "matrix_transpose", conjugate: bool = False
 ) -> Tensor:

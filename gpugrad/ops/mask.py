@@ -10,7 +10,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType, as_dtype
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -59,7 +59,6 @@ family.op(
 )
 
 
-@composed
 def boolean_mask(
     tensor: Any, mask: Any, name: str | None = "boolean_mask", axis: int | None = None
 ) -> Tensor:

@@ -237,18 +237,17 @@ def _lower_mean(b: Builder, site: Site) -> View:
         return x if keep else x.drop_axes(axes)
     dtype = x.dtype
     if dtype.is_integer:
-        whole = max(count, 1)
-        return b.reduce(
-            "sum", x, axes, keep, after=lambda s: scalar.truncdiv(s, whole)
-        )
-    wide = dtypes.float32 if rules.is_half(dtype) else dtype
+        wide, whole = dtypes.int64, max(count, 1)
+    else:
+        wide = dtypes.float32 if rules.is_half(dtype) else dtype
+
+    def mean(total: Expr) -> Expr:
+        if dtype.is_integer:
+            return scalar.cast(scalar.truncdiv(total, whole), dtype)
+        return scalar.cast(total / count, dtype)
+
     return b.reduce(
-        "sum",
-        x,
-        axes,
-        keep,
-        before=lambda e: scalar.cast(e, wide),
-        after=lambda s: scalar.cast(s / count, dtype),
+        "sum", x, axes, keep, before=lambda e: scalar.cast(e, wide), after=mean
     )
 
 
@@ -262,8 +261,10 @@ def _mean_grad(op: Any, dy: Any) -> Any:
     if shapes.is_known(x._shape) and shapes.is_known(y._shape):
         size_in = int(np.prod(x._shape, dtype=np.int64))
         size_out = int(np.prod(y._shape, dtype=np.int64))
-        count = rules.const(graph, size_in // max(size_out, 1), spread.dtype)
-        return [spread / count, None]
+        count = size_in // max(size_out, 1)
+        if rules.is_half(spread.dtype) and count > spread.dtype.max:
+            return [spread * (1 / count), None]
+        return [spread / rules.const(graph, count, spread.dtype), None]
     sizes = static.shape_of(x)
     rank = static.size_of(sizes)
     if axes.dtype is not dtypes.int32:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site, broadcast_shape
@@ -159,7 +159,6 @@ def _numpy_tile(a: Any, reps: Any) -> Tensor:
 
 
 @family.numpy_function(np.repeat)
-@composed
 def repeat(
     input: Any, repeats: Any, axis: int | None = None, name: str | None = None
 ) -> Tensor:

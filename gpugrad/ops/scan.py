@@ -204,8 +204,7 @@ def _cumulative_logsumexp(
     while step < len(total):
         total[step:] = xp.logaddexp(total[step:], total[:-step])
         step *= 2
-    # TensorFlow starts an exclusive scan with the least finite value, not -inf.
-    _store(outs[0], total, axis, exclusive, reverse, xp.finfo(wide).min)
+    _store(outs[0], total, axis, exclusive, reverse, float("-inf"))
 
 
 def _infer_floats(op: Any) -> Any:

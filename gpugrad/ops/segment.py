@@ -12,7 +12,7 @@ from gpugrad import dtypes
 from gpugrad.dtypes import DType
 from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
@@ -263,7 +263,6 @@ def _unsorted_count(data: Tensor, ids: Tensor, count: Any) -> Tensor:
     )
 
 
-@composed
 def unsorted_segment_mean(
     data: Any, segment_ids: Any, num_segments: Any, name: str | None = None
 ) -> Tensor:
@@ -274,7 +273,6 @@ def unsorted_segment_mean(
         return apply_op("UnsortedSegmentSum", data, ids, num_segments) / count
 
 
-@composed
 def unsorted_segment_sqrt_n(
     data: Any, segment_ids: Any, num_segments: Any, name: str | None = None
 ) -> Tensor:

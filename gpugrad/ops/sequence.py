@@ -10,7 +10,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir import scalar
@@ -78,7 +78,6 @@ family.no_gradient("Range")
 _WIDENING = (dtypes.int32, dtypes.int64, dtypes.float16, dtypes.float32, dtypes.float64)
 
 
-@composed
 def range(
     start: Any,
     limit: Any = None,
@@ -147,7 +146,6 @@ family.op(
 family.no_gradient("LinSpace")
 
 
-@composed
 def linspace(
     start: Any, stop: Any, num: Any, name: str | None = None, axis: int = 0
 ) -> Tensor:
@@ -238,7 +236,6 @@ family.op(
 family.no_gradient("OneHot")
 
 
-@composed
 def one_hot(
     indices: Any,
     depth: Any,
@@ -283,7 +280,6 @@ def _number(value: int, dtype: DType, name: str) -> Tensor:
     return apply_op("Const", name=name, value=array, dtype=dtype)
 
 
-@composed
 def sequence_mask(
     lengths: Any, maxlen: Any = None, dtype: Any = dtypes.bool_, name: str | None = None
 ) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
@@ -66,7 +66,6 @@ family.op(
 )
 
 
-@composed
 def shape(
     input: Any, name: str | None = None, out_type: Any = None, optimize: bool = True
 ) -> Tensor:
@@ -142,7 +141,6 @@ family.no_gradient("Shape", "ShapeN", "Size", "Rank")
 
 
 @family.numpy_function(np.size)
-@composed
 def size(input: Any, name: str | None = None, out_type: Any = None) -> Tensor:
     """The number of elements of ``input``: a constant if it is known while building."""
     dtype = dtypes.int32 if out_type is None else as_dtype(out_type)
@@ -155,7 +153,6 @@ def size_v2(input: Any, out_type: Any = None, name: str | None = None) -> Tensor
     return size(input, name, out_type)
 
 
-@composed
 def rank(input: Any, name: str | None = None) -> Tensor:
     """The number of dimensions of ``input``: a constant if it is known."""
     with name_scope(name, "Rank", [input]) as scope:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -145,7 +145,6 @@ def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> T
     return result
 
 
-@composed
 def sort(
     values: Any, axis: int = -1, direction: str = "ASCENDING", name: str | None = None
 ) -> Tensor:
@@ -154,7 +153,6 @@ def sort(
         return _ordered(values, axis, direction, 0, dtypes.int32)
 
 
-@composed
 def argsort(
     values: Any,
     axis: int = -1,

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.graph import constant as values
-from gpugrad.graph.build import apply_op, composed, convert_to_tensor
+from gpugrad.graph.build import apply_op, convert_to_tensor
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -145,7 +145,6 @@ def _split_v_grad(op: Operation, *dys: Tensor) -> Any:
     return [joined, None, None]
 
 
-@composed
 def split(
     value: Any,
     num_or_size_splits: Any,

@@ -10,7 +10,6 @@ import numpy as np
 from gpugrad import shapes
 from gpugrad.graph.build import (
     apply_op,
-    composed,
     convert_to_tensor,
     graph_of,
     name_scope,
@@ -92,7 +91,6 @@ def _pack_grad(op: Operation, dy: Tensor) -> Any:
     return outputs(found)
 
 
-@composed
 def stack(values: Any, axis: int = 0, name: str | None = "stack") -> Tensor:
     """Tensors of one shape along a new ``axis``. ValueError if shapes differ."""
     name = name or "stack"
@@ -202,7 +200,6 @@ def _unpack_grad(op: Operation, *dys: Tensor) -> Any:
     return op.graph.apply("Pack", list(dys), axis=op.attrs["axis"], name="stack")
 
 
-@composed
 def unstack(
     value: Any, num: int | None = None, axis: int = 0, name: str | None = "unstack"
 ) -> list[Tensor]:
@@ -229,7 +226,6 @@ def unstack(
 # --- meshgrid -----------------------------------------------------------------------
 
 
-@composed
 def meshgrid(*args: Any, **kwargs: Any) -> list[Tensor]:
     """Coordinates of a grid: for vectors x, y, ... one tensor each of its shape.
 

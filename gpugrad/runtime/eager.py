@@ -233,7 +233,7 @@ def run_now(
             isinstance(v, EagerTensor) for v in value
         ):
             return type(value)(enter(v) for v in value)
-        if not (is_value(value) if arrays_too else isinstance(value, EagerTensor)):
+        if not is_value(value):
             return value
         dtype = getattr(value, "dtype", None)
         if not isinstance(dtype, DType):
@@ -276,18 +276,6 @@ def apply_now(
     )
 
 
-def composed_now(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
-    """A function of several ops on values. Arrays stay what they are to it."""
-    count, names = len(args), list(kwargs)
-    return run_now(
-        lambda *given: function(*given[:count], **dict(zip(names, given[count:]))),
-        (*args, *kwargs.values()),
-        arrays_too=False,
-    )
-
-
 def flatten(result: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
     """The leaves of a nested list, tuple or dict, and how to put others in their place.
 
@@ -325,5 +313,4 @@ def flatten(result: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
 def install() -> None:
     """Let op functions run on values."""
     build.run_eagerly = apply_now
-    build.run_composed = composed_now
     build.run_function_eagerly = run_now

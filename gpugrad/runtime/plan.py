@@ -15,7 +15,7 @@ from gpugrad.backends.base import Array, Backend, Executable, StepError
 from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
 from gpugrad.compiler.pipeline import optimize
 from gpugrad.compiler.schedule import Item, Schedule, schedule_function
-from gpugrad.dtypes import DType, of_numpy
+from gpugrad.dtypes import DType, of_numpy, variant
 from gpugrad.errors import InvalidArgumentError, OpError, describe
 from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Handle, Site
@@ -107,7 +107,7 @@ class Plan:
         self._stages: dict[Any, _Compiled] = {}
         # Positions, by stage start, of the values that are part of the key.
         self._static: dict[int, set[int]] = {}
-        self.functions: dict[int, Plan] = {}
+        self.functions: dict[Any, Plan] = {}
         # The items that must run on the host show that several stages are certain.
         self.single = all(i.op.spec.lower is not None for i in schedule.items)
 
@@ -175,7 +175,9 @@ class Plan:
     ) -> _Compiled:
         static = self._static.get(start, set())
         last_use = self.schedule.last_use
-        live = [n for n in values if last_use[n] >= start]
+        live = [
+            n for n in values if last_use[n] >= start and type(values[n]) is not list
+        ]
         while True:
             key: Any = (start, tuple(tuple(values[n].shape) for n in live))
             if static:
@@ -228,19 +230,30 @@ class Plan:
         value = backend.to_host(array) if static else None
         return Bound(dtype, tuple(array.shape), value)
 
-    def _run_host(self, item: Item, values: dict[int, Array], context: Context) -> None:
+    def _run_host(self, item: Item, values: dict[int, Any], context: Context) -> None:
+        """Run an op on the host.
+
+        Values of dtype variant are Python lists of arrays, which only such ops read.
+        """
         op = item.op
-        to_host = context.backend.to_host
+        backend = context.backend
         arrays = [
             self.schedule.handles[n]
             if n in self.schedule.handles
-            else to_host(values[n])
+            else _leave_device(values[n], backend)
             for n in item.ins
         ]
-        site = Site(op.attrs, (), tuple([t.dtype for t in op.outputs]))
+        outputs = op.outputs[: len(item.outs)]
+        while (
+            outputs
+            and outputs[-1].dtype is variant
+            and self.schedule.last_use[item.outs[len(outputs) - 1]] < 0
+        ):
+            outputs = outputs[:-1]
+        site = Site(op.attrs, (), tuple([t.dtype for t in outputs]))
 
-        def run(body: Any, arguments: Sequence[Any]) -> list[np.ndarray]:
-            return self._run_function(body, arguments, context)
+        def run(body: Any, arguments: Sequence[Any], results: Any = None) -> list[Any]:
+            return self._run_function(body, arguments, results, context)
 
         try:
             results = op.spec.host(run, site, arrays)  # type: ignore[misc]
@@ -252,33 +265,43 @@ class Plan:
             raise InvalidArgumentError(
                 op.node_def, op, f"{error} [{describe(op)}]"
             ) from error
-        for number, result, tensor in zip(item.outs, results, op.outputs, strict=True):
-            values[number] = context.backend.to_device(result, tensor.dtype)
+        outs = item.outs[: len(outputs)]
+        for number, result, tensor in zip(outs, results, outputs, strict=True):
+            values[number] = _enter_device(result, tensor.dtype, backend)
 
     def _run_function(
-        self, body: Any, arguments: Sequence[Any], context: Context
-    ) -> list[np.ndarray]:
+        self, body: Any, arguments: Sequence[Any], results: Any, context: Context
+    ) -> list[Any]:
         """Run a sub-graph on host values, inside this run's state.
 
-        Arguments for resource inputs are the handle ops that _run_host passed on.
+        ``results`` are tensors of the body, by default its outputs. Arguments for
+        resource inputs are the handle ops that _run_host passed on.
         """
-        plan = self.functions.get(id(body))
+        wanted = tuple(body.outputs if results is None else results)
+        variables = tuple(a for a in arguments if isinstance(a, Operation))
+        key = (body, wanted, variables)
+        plan = self.functions.get(key)
         if plan is None:
-            handles = {
-                p: a for p, a in zip(body.inputs, arguments) if isinstance(a, Operation)
-            }
-            plan = Plan(schedule_function(body, body.outputs, {}))
-            for placeholder, op in handles.items():
-                number = plan.schedule.inputs[body.inputs.index(placeholder)]
-                plan.schedule.handles[number] = op
-            self.functions[id(body)] = plan
+            plan = self.functions[key] = Plan(schedule_function(body, wanted, {}))
+            for number, argument in zip(plan.schedule.inputs, arguments):
+                if isinstance(argument, Operation):
+                    plan.schedule.handles[number] = argument
+        backend = context.backend
         values = {
-            n: context.backend.to_device(a, p.dtype)
+            n: _enter_device(a, p.dtype, backend)
             for n, p, a in zip(plan.schedule.inputs, body.inputs, arguments)
             if not isinstance(a, Operation)
         }
-        results = plan._run_stages(values, context)
-        return [context.backend.to_host(r) for r in results]
+        found = plan._run_stages(values, context)
+        return [_leave_device(r, backend) for r in found]
+
+
+def _leave_device(value: Any, backend: Backend) -> Any:
+    return value if type(value) is list else backend.to_host(value)
+
+
+def _enter_device(value: Any, dtype: DType, backend: Backend) -> Any:
+    return value if dtype is variant else backend.to_device(value, dtype)
 
 
 def step_error(error: StepError) -> Exception:

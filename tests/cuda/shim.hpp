@@ -4,6 +4,7 @@
 // block is a fiber: it stops at __syncthreads until the whole block has come there, and
 // at a shuffle until its warp has. Shared memory is poisoned before each block.
 #include <math.h>
+#include <setjmp.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -29,7 +30,7 @@ struct Triple {
 static Triple threadIdx, blockIdx, blockDim, gridDim;
 
 // Anything at all in the section, so that its ends have names.
-__shared__ unsigned char shared_memory_anchor[16];
+__shared__ __attribute__((used)) unsigned char shared_memory_anchor[16];
 extern "C" unsigned char __start_shared_memory[], __stop_shared_memory[];
 
 // --- functions that CUDA has and the C library lacks ------------------------------
@@ -58,8 +59,11 @@ static inline float erfinvf(float x) { return (float)erfinv((double)x); }
 
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 
+// A context starts a fiber; from then on jumps switch, which cost no system call.
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
+  bool started;
   State state;
   Triple thread;
   std::vector<char> stack;
@@ -67,7 +71,7 @@ struct Fiber {
 
 static std::vector<Fiber> fibers;
 static std::vector<unsigned> lanes;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned current;
 static bool fibers_on;
 static bool lone_join;
@@ -80,7 +84,7 @@ static void wait_in(State state) {
     return;
   }
   fibers[current].state = state;
-  swapcontext(&fibers[current].context, &scheduler);
+  if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
 }
 
 static inline void __syncthreads() { wait_in(AT_BLOCK); }
@@ -96,7 +100,14 @@ static inline unsigned __shfl_xor_sync(unsigned, unsigned value, int step) {
 static void run_fiber() {
   entry(entry_data);
   fibers[current].state = DONE;
-  swapcontext(&fibers[current].context, &scheduler);
+  _longjmp(scheduler, 1);
+}
+
+static __attribute__((noinline)) void resume(Fiber& fiber) {
+  if (_setjmp(scheduler)) return;
+  if (fiber.started) _longjmp(fiber.place, 1);
+  fiber.started = true;
+  setcontext(&fiber.context);
 }
 
 // Lets those go on that have all arrived; false if nobody can.
@@ -129,8 +140,9 @@ static bool run_block(size_t count, bool reversed) {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = &scheduler;
+    fiber.context.uc_link = nullptr;
     fiber.state = READY;
+    fiber.started = false;
     makecontext(&fiber.context, run_fiber, 0);
   }
   for (;;) {
@@ -139,7 +151,7 @@ static bool run_block(size_t count, bool reversed) {
       current = reversed ? count - 1 - k : k;
       if (fibers[current].state == READY) {
         threadIdx = fibers[current].thread;
-        swapcontext(&scheduler, &fibers[current].context);
+        resume(fibers[current]);
       }
       done += fibers[current].state == DONE;
     }

@@ -56,6 +56,7 @@ def join(fold: Reduce) -> str:
 
 def start(fold: Reduce) -> str:
     """The identity of ``fold`` as C text."""
+    join(fold)  # which refuses what has none
     return literal(identity(fold).value, fold.dtype)
 
 
