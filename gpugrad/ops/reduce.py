@@ -262,7 +262,7 @@ def _mean_grad(op: Any, dy: Any) -> Any:
         size_in = int(np.prod(x._shape, dtype=np.int64))
         size_out = int(np.prod(y._shape, dtype=np.int64))
         count = size_in // max(size_out, 1)
-        if rules.is_half(spread.dtype) and count > spread.dtype.max:
+        if rules.is_half(spread.dtype) and count > float(spread.dtype.max):
             return [spread * (1 / count), None]
         return [spread / rules.const(graph, count, spread.dtype), None]
     sizes = static.shape_of(x)

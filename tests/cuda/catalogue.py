@@ -294,3 +294,22 @@ def all_cases() -> Iterator[Case]:
     yield from special_cases()
     yield from fold_cases()
     yield from back_cases()
+
+
+def wide_cases() -> Iterator[Case]:
+    """Kernels whose indices need 64 bits: too large to run in a test."""
+    many = 1 << 32
+    for name, shape, axes in (
+        ("vector", (many,), None),
+        ("odd", (many // 16, 17), None),
+        ("full", (many,), (0,)),
+        ("row", (many // 4096, 4096), (1,)),
+        ("column", (1 << 20, 8192), (0,)),
+    ):
+        builder = Builder()
+        view = builder.new(dtypes.float32, shape)
+        if axes is None:
+            builder.map(s.add, view, builder.new(dtypes.float32, shape[-1:]))
+        else:
+            builder.reduce("sum", view, axes)
+        yield Case(f"wide-{name}", _only(builder))

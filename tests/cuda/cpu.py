@@ -47,14 +47,18 @@ class Machine:
 
     def launch(self, kernel: Kernel, values: Sequence[int], backwards: bool) -> None:
         """Run all blocks, one after the other; ``values`` fill the parameters."""
-        joins = "fold_" in kernel.text or "__syncthreads" in kernel.text
         packed = pack(kernel.arguments, values)
+        self.launch_packed(kernel, packed.pointers, backwards)
+
+    def launch_packed(self, kernel: Kernel, pointers: Any, backwards: bool) -> None:
+        """The same with parameters as the driver takes them."""
+        joins = "fold_" in kernel.text or "__syncthreads" in kernel.text
         status = self._functions[kernel.name](
             (ctypes.c_uint * 3)(*kernel.grid),
             (ctypes.c_uint * 3)(*kernel.block),
             int(joins),
             int(backwards),
-            packed.pointers,
+            pointers,
         )
         assert status == 0, f"{kernel.name}: threads that join do not all arrive"
 

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from tests.cuda import catalogue
 
 from gpugrad import dtypes
 from gpugrad.backends.cupy import scalar as table
@@ -19,6 +18,7 @@ from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import Group
 from gpugrad.kir.scalar import Apply, Load
+from tests.cuda import catalogue
 
 
 def group_of(make) -> Group:
@@ -45,7 +45,9 @@ def test_every_row_takes_a_dtype():
 
 
 def test_a_function_that_cuda_lacks_names_itself_and_the_dtype():
-    with pytest.raises(TypeError, match=r"lgamma does not take complex64 on CUDA.*float"):
+    with pytest.raises(
+        TypeError, match=r"lgamma does not take complex64 on CUDA.*float"
+    ):
         kernels_of(lambda b: b.map(scalar.lgamma, b.new(dtypes.complex64, (3,))))
 
 
@@ -174,9 +176,7 @@ def test_equal_groups_are_one_kernel_whatever_their_buffers():
         b.map(scalar.neg, b.new(dtypes.float32, (64,)))
 
     (one,) = kernels_of(make)
-    (two,) = kernels_of(
-        lambda b: b.map(scalar.neg, b.new(dtypes.float32, (64,)))
-    )
+    (two,) = kernels_of(lambda b: b.map(scalar.neg, b.new(dtypes.float32, (64,))))
     assert one.name == two.name
     assert one.text == two.text
 

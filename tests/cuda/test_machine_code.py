@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from tests.cuda import catalogue
-from tests.cuda.nvidia import ARCHS, Report, build, build_all, faults, require_tools
 
 from gpugrad import dtypes
 from gpugrad.backends.cupy.codegen import lower
@@ -16,6 +14,8 @@ from gpugrad.kir.builder import Builder
 from gpugrad.kir.philox import philox
 from gpugrad.kir.program import Call, Group
 from gpugrad.kir.scalar import Apply, postorder
+from tests.cuda import catalogue
+from tests.cuda.nvidia import ARCHS, Report, build, build_all, faults, require_tools
 
 pytestmark = pytest.mark.nvrtc
 
@@ -29,9 +29,9 @@ _WITH_FRAME = frozenset(
 
 @cache
 def kernels() -> dict[str, tuple[str, Kernel, bool]]:
-    """By name: a case that emits the kernel, the kernel, whether a frame is expected."""
+    """By name: a case that emits it, the kernel, whether a frame is expected."""
     found = {}
-    for case in catalogue.all_cases():
+    for case in (*catalogue.all_cases(), *catalogue.wide_cases()):
         framed = _may_keep_a_frame(case.group)
         for kernel in lower(case.group).kernels:
             found.setdefault(kernel.name, (case.name, kernel, framed))

@@ -11,9 +11,6 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tests.cuda import catalogue
-from tests.cuda.cpu import Machine, compiler, run_group
-from tests.cuda.values import operands
 
 from gpugrad import dtypes
 from gpugrad.backends.cupy.codegen import lower
@@ -22,6 +19,9 @@ from gpugrad.dtypes import DType
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.interpret import interpret
+from tests.cuda import catalogue
+from tests.cuda.cpu import Machine, compiler, run_group
+from tests.cuda.values import operands
 
 # Units in the last place are 1e-3, 1e-2, 1e-7, 1e-16. C's functions and NumPy's differ
 # by a few; folds of some thousand terms by more, as they add in another order.
@@ -139,9 +139,7 @@ def test_the_machine_catches_a_missing_barrier(tmp_path):
     )
     assert broken.text != kernel.text
     memory = operands(group, "fold")
-    (want,) = run_group(
-        Machine([kernel], tmp_path, 1), lowered, group, memory
-    ).values()
+    (want,) = run_group(Machine([kernel], tmp_path, 1), lowered, group, memory).values()
     folder = tmp_path / "broken"
     folder.mkdir()
     wrong = lowered._replace(kernels=(broken,))

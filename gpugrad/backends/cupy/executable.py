@@ -20,7 +20,7 @@ from gpugrad.backends.cupy.overrides import OVERRIDES
 from gpugrad.backends.cupy.streams import barrier, needed_waits
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step
-from gpugrad.kir.space import Shape, View
+from gpugrad.kir.space import Buffer, Shape, View
 
 Array = Any
 _SCRATCH_STEP = 512
@@ -111,10 +111,17 @@ class CupyExecutable:
         for step in program.steps:
             for view in step.writes:
                 buffer = view.buffer
-                if buffer.dtype.name == "string" and buffer.kind == "temp":
-                    # Strings stay on the host; only library calls touch them.
-                    fixed.setdefault(buffer.id, (np.empty(buffer.size, object), 0))
+                if buffer.kind == "temp" and buffer.id not in fixed:
+                    fixed[buffer.id] = (self._own(buffer), 0)
         return fixed
+
+    def _own(self, buffer: Buffer) -> Array:
+        """Memory of a temp that has no place in the arena."""
+        if buffer.dtype.name == "string":
+            # Strings stay on the host; only library calls touch them.
+            return np.empty(buffer.size, object)
+        assert buffer.dtype.np_dtype is not None
+        return self._device.empty((buffer.size,), buffer.dtype.np_dtype)
 
     def _place_scratch(self) -> dict[int, Array]:
         """Scratch memory of each stream, as large as its largest step needs."""

@@ -1,0 +1,193 @@
+"""Whole Programs through the executable, with the kernels compiled for the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+from gpugrad import dtypes
+from gpugrad.backends.base import StepError
+from gpugrad.backends.cupy.executable import CupyExecutable
+from gpugrad.kir import scalar
+from gpugrad.kir.builder import Builder, Handle
+from gpugrad.kir.philox import philox
+from gpugrad.kir.program import Commit, Program
+from gpugrad.kir.scalar import postorder
+from gpugrad.kir.space import View
+from tests.backends.programs import Trial, trials
+from tests.cuda.cpu import compiler
+from tests.cuda.fakes import FakeDevice
+
+
+@pytest.fixture
+def device(tmp_path) -> FakeDevice:
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    return FakeDevice(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """New folders, for tests that run many times."""
+    return lambda: tmp_path_factory.mktemp("program")
+
+
+def program_of(
+    builder: Builder,
+    inputs: list[View],
+    results: list[View],
+    commits: tuple[Commit, ...] = (),
+) -> Program:
+    """The program that returns copies of ``results``; temps have no arena."""
+    outputs = tuple(
+        builder.copy(v, builder.new(v.dtype, v.shape, "output")) for v in results
+    )
+    origins = tuple(f"node {i}" for i in range(len(builder.steps)))
+    return Program(
+        tuple(builder.steps),
+        tuple(v.buffer for v in inputs),
+        tuple(builder.variables.items()),
+        builder.consts,
+        outputs,
+        commits,
+        builder.step,
+        origins=origins,
+    )
+
+
+def _has_halves(trial: Trial) -> bool:
+    """Halves are computed in float32 here: a chain of functions rounds less often."""
+    return any(
+        node.dtype.is_floating and node.dtype.itemsize == 2
+        for step in trial.program.steps
+        for store in getattr(step, "stores", ())
+        for node in postorder(store.expr)
+    )
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+@given(trial=trials())
+def test_random_programs_equal_the_interpreter(trial, folders):
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    assume(not _has_halves(trial))
+    outputs, committed = trial.expected()
+    executable = CupyExecutable(trial.program, FakeDevice(folders()))
+    inputs = [a.copy() for a in trial.inputs]
+    for _ in range(2):  # nothing may be left behind by the first run
+        variables = [None if a is None else a.copy() for a in trial.variables]
+        results = executable.run(inputs, variables, 0)
+        for found, wanted in zip(results, outputs):
+            np.testing.assert_array_equal(found, wanted, executable.source)
+        for slot, wanted in committed.items():
+            np.testing.assert_array_equal(variables[slot], wanted, executable.source)
+    for before, after in zip(trial.inputs, inputs):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_a_feed_that_is_not_aligned_is_copied(device):
+    builder = Builder()
+    x = builder.new(dtypes.float32, (64,), "input")
+    executable = CupyExecutable(program_of(builder, [x], [x]), device)
+    memory = np.arange(66, dtype=np.float32)
+    for start in (0, 1, 2):
+        (result,) = executable.run([memory[start : start + 64]], [], 0)
+        np.testing.assert_array_equal(result, memory[start : start + 64])
+
+
+def test_library_calls_get_views_of_the_same_memory(device):
+    def flip(xp, outs, x, *, times):
+        outs[0][...] = x[::-1] * times
+
+    builder = Builder()
+    x = builder.new(dtypes.float32, (6,), "input")
+    twice = builder.map(lambda v: v + v, x)
+    (out,) = builder.call(
+        "Flip", flip, [twice.slice((1,), (4,))], [(dtypes.float32, (4,))], times=10
+    )
+    executable = CupyExecutable(program_of(builder, [x], [out]), device)
+    (result,) = executable.run([np.arange(6, dtype=np.float32)], [], 0)
+    np.testing.assert_array_equal(result, [80, 60, 40, 20])
+
+
+def _counting(device, impl=None):
+    """A program that adds the feed to a variable, then calls ``impl`` if there is."""
+    builder = Builder()
+    x = builder.new(dtypes.float32, (3,), "input")
+    handle = Handle(0, "count", dtypes.float32, (3,))
+    total = builder.map(scalar.add, builder.read(handle), x)
+    total = builder.assign(handle, total)
+    if impl is not None:
+        builder.call("Fails", impl, [total], [(dtypes.float32, (3,))])
+    commits = (Commit(0, total),)
+    return CupyExecutable(program_of(builder, [x], [total], commits), device)
+
+
+def test_variables_are_written_in_place_after_the_last_step(device):
+    executable = _counting(device)
+    stored = np.ones(3, np.float32)
+    variables = [stored]
+    (first,) = executable.run([np.full(3, 2, np.float32)], variables, 0)
+    (second,) = executable.run([np.full(3, 2, np.float32)], variables, 1)
+    assert variables[0] is stored
+    np.testing.assert_array_equal(first, [3, 3, 3])
+    np.testing.assert_array_equal(second, [5, 5, 5])
+    np.testing.assert_array_equal(stored, [5, 5, 5])
+
+
+def test_a_variable_of_another_shape_is_replaced(device):
+    builder = Builder()
+    x = builder.new(dtypes.float32, (3,), "input")
+    value = builder.map(scalar.neg, x)
+    program = program_of(builder, [x], [value], (Commit(0, value),))
+    variables = [np.ones(5, np.float32)]
+    old = variables[0]
+    CupyExecutable(program, device).run([np.ones(3, np.float32)], variables, 0)
+    np.testing.assert_array_equal(variables[0], [-1, -1, -1])
+    np.testing.assert_array_equal(old, np.ones(5))
+
+
+def test_a_failing_step_names_its_origin_and_leaves_variables_alone(device):
+    def fail(xp, outs, x):
+        raise ValueError("no luck")
+
+    executable = _counting(device, fail)
+    stored = np.ones(3, np.float32)
+    with pytest.raises(StepError, match="no luck") as caught:
+        executable.run([np.ones(3, np.float32)], [stored], 0)
+    assert caught.value.origin == "node 1"
+    assert isinstance(caught.value.cause, ValueError)
+    np.testing.assert_array_equal(stored, [1, 1, 1])
+
+
+@pytest.mark.parametrize("size", [1, 4, 1003, 5000])
+def test_philox_is_the_same_on_both_sides(device, size):
+    builder = Builder()
+    (words,) = builder.call(
+        "philox",
+        philox,
+        [builder.run_number()],
+        [(dtypes.uint32, (size,))],
+        key0=0xFFFFFFFE,
+        key1=7,
+    )
+    executable = CupyExecutable(program_of(builder, [], [words]), device)
+    for step in (0, 1, 2**40 + 3):
+        (found,) = executable.run([], [], step)
+        wanted = np.empty(size, np.uint32)
+        philox(np, (wanted,), np.int64(step), key0=0xFFFFFFFE, key1=7)
+        np.testing.assert_array_equal(found, wanted)
+    assert "gpugrad_philox" in device.launched
+    assert not any(note.startswith("call") for note in device.notes)
+
+
+def test_the_source_shows_the_schedule_and_the_kernels(device):
+    source = _counting(device).source
+    assert "// 0: gpugrad_map_" in source
+    assert 'extern "C" __global__' in source
