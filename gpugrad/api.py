@@ -242,6 +242,8 @@ TABLE: Final = (
         variable_scope
     """),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
+    ("control.branches", ".", "case cond switch_case"),
+    ("control.loop", ".", "while_loop"),
     ("control.custom_gradient", ".", "custom_gradient grad_pass_through recompute_grad"),
     ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),
     ("runtime.function", ".", "TensorSpec function"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gpugrad.autodiff import arguments, fill, options
 from gpugrad.autodiff.arguments import Arguments
 from gpugrad.autodiff.backward import Backward
-from gpugrad.autodiff.collector import collecting_seldom
+from gpugrad.collector import collecting_seldom
 from gpugrad.autodiff.options import UnconnectedGradients
 from gpugrad.autodiff.path import between
 from gpugrad.dtypes import resource

@@ -198,7 +198,7 @@ def _finish(
 ) -> Stage:
     """Close the program: copies of what leaves it, and the variables it writes."""
     builder.origin = None
-    gives = _leaving(schedule, env, stop)
+    gives = _leaving(schedule, env, inputs, stop)
     outputs = []
     for number in gives:
         view = env[number]
@@ -231,8 +231,13 @@ def _finish(
     return Stage(program, tuple(takes), tuple(gives), start, stop, host)
 
 
-def _leaving(schedule: Schedule, env: dict[int, Any], stop: int) -> list[int]:
-    """Value numbers to hand out: the fetches, or what later stages read."""
+def _leaving(
+    schedule: Schedule, env: dict[int, Any], inputs: dict[int, int], stop: int
+) -> list[int]:
+    """Value numbers to hand out: the fetches, or what later stages read.
+
+    ``inputs`` gives, by buffer, the values that the runtime has already.
+    """
     if stop == len(schedule.items):
         # What is missing are values that only the host knows (dtype variant).
         return [n for n in dict.fromkeys(schedule.fetches) if n in env]
@@ -241,7 +246,7 @@ def _leaving(schedule: Schedule, env: dict[int, Any], stop: int) -> list[int]:
         for number, view in env.items()
         if schedule.last_use[number] >= stop
         and type(view) is View
-        and not (view.buffer.kind == "input" and view.is_whole)
+        and inputs.get(view.buffer.id) != number
     ]
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from gpugrad.control import call, custom_gradient
+from gpugrad.control import branches, call, custom_gradient, feeds, loop
 
-FAMILIES = (call.family, custom_gradient.family)
+FAMILIES = (
+    branches.family,
+    call.family,
+    custom_gradient.family,
+    feeds.family,
+    loop.family,
+)
 
 
 def install() -> None:

@@ -42,12 +42,15 @@ class Derivative:
 
     def used(self, results: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """(tensor of the body, placeholder) for all that ``results`` are computed from."""
-        needed = set(results)
-        return [
-            (outer, inner)
-            for outer, inner in self.graph.captures.items()
-            if inner._consumers or inner in needed
-        ]
+        seen = {t.op for t in results}
+        stack = list(seen)
+        while stack:
+            for tensor in stack.pop().inputs:
+                if tensor.op not in seen:
+                    seen.add(tensor.op)
+                    stack.append(tensor.op)
+        captures = self.graph.captures.items()
+        return [(outer, inner) for outer, inner in captures if inner.op in seen]
 
 
 def zeros(graph: Graph, x: Tensor) -> Tensor:

@@ -44,7 +44,11 @@ class Group(NamedTuple):
     @property
     def writes(self) -> tuple[View, ...]:
         """The views that the step writes."""
-        return tuple(s.view for s in self.stores)
+        stores = self.stores
+        # Every pass asks every step; nearly all groups have one store.
+        if len(stores) == 1:
+            return (stores[0].view,)
+        return tuple([s.view for s in stores])
 
 
 class Call(NamedTuple):

@@ -44,6 +44,8 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     """
     if executing_eagerly():
         raise RuntimeError("tf.placeholder() is not compatible with eager execution.")
+    if dtype is None:
+        raise TypeError("Expected DataType for argument 'dtype' not None.")
     return get_default_graph().apply(
         "Placeholder",
         name=name or "Placeholder",

@@ -249,6 +249,8 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     """
     if not isinstance(values, (list, tuple)):
         values = [values]
+    if not values:
+        raise ValueError("concat() needs at least one tensor.")
     if len(values) == 1:
         with name_scope(name, "concat", values):
             place = convert_to_tensor(axis, dtypes.int32, name="concat_dim")

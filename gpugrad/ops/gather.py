@@ -80,15 +80,18 @@ def _gather_value(op: Operation, inputs: list[Any]) -> Any:
     return None if result is None else [result]
 
 
-def _gather(xp: Any, outs: Any, params: Any, indices: Any, batch: int) -> None:
+def _gather(
+    xp: Any, outs: Any, params: Any, indices: Any, shape: tuple[int, ...]
+) -> None:
     """params [batch, before, n, after], indices [batch, m], out like params with m.
 
     On a GPU nothing looks whether indices are in range: they wrap around.
     """
     (out,) = outs
-    check_indices(xp, indices, params.shape[2])
+    check_indices(xp, indices, params.shape[2], shape)
     if out.size == 0:
         return
+    batch = params.shape[0]
     if batch == 1:
         if on_host(xp):
             # Already checked; only modes other than "raise" write straight into out.
@@ -125,7 +128,11 @@ def _gather_lower(b: Builder, site: Site) -> View:
     rows = b.reshape(indices, (sizes[0], count))
     out_shape = (sizes[0], sizes[1], count, sizes[3])
     (out,) = b.call(
-        "gather", _gather, [flat, rows], [(params.dtype, out_shape)], batch=sizes[0]
+        "gather",
+        _gather,
+        [flat, rows],
+        [(params.dtype, out_shape)],
+        shape=indices.shape,
     )
     return b.reshape(out, tuple(n or 0 for n in shape))
 

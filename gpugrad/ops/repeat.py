@@ -97,8 +97,13 @@ def _tile_infer(op: Operation) -> Any:
         )
     if any(m is not None and m < 0 for m in counts):
         raise ValueError(f"Expected multiples >= 0, but got {list(counts)}")
-    pairs = zip(x._shape, counts)
-    return ((x.dtype, tuple(None if None in (n, m) else n * m for n, m in pairs)),)  # type: ignore[operator]
+    return ((x.dtype, tuple(_times(n, m) for n, m in zip(x._shape, counts))),)
+
+
+def _times(size: int | None, count: int | None) -> int | None:
+    if size == 0 or count == 0:
+        return 0
+    return None if size is None or count is None else size * count
 
 
 def _tile_lower(b: Builder, site: Site) -> View:

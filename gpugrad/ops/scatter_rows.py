@@ -59,14 +59,18 @@ def _combine_in_rounds(xp: Any, out: Any, ufunc: Any, index: Any, rows: Any) -> 
         out[index[now]] = ufunc(out[index[now]], rows[now])
 
 
-def check_indices(xp: Any, index: Any, size: int, what: str = "indices") -> None:
-    """InvalidArgumentError for an index outside of [0, size); the CPU only looks."""
+def check_indices(xp: Any, index: Any, size: int, shape: tuple[int, ...]) -> None:
+    """InvalidArgumentError for an index outside of [0, size); the CPU only looks.
+
+    ``shape`` is that of the indices before they were flattened, for the message.
+    """
     if not on_host(xp) or index.size == 0:
         return
     if index.min() >= 0 and index.max() < size:
         return
-    bad = xp.argwhere((index < 0) | (index >= size))[0]
-    place = ",".join(str(int(i)) for i in bad)
+    flat = index.reshape(-1)
+    bad = int(xp.argmax((flat < 0) | (flat >= size)))
+    place = ",".join(str(int(i)) for i in xp.unravel_index(bad, shape))
     raise InvalidArgumentError(
-        None, None, f"{what}[{place}] = {int(index[tuple(bad)])} is not in [0, {size})"
+        None, None, f"indices[{place}] = {int(flat[bad])} is not in [0, {size})"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad.backends.base import Array, Backend, Executable, StepError
+from gpugrad.collector import collecting_seldom
 from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
 from gpugrad.compiler.pipeline import optimize
 from gpugrad.compiler.schedule import Item, Schedule, schedule_function
@@ -192,7 +193,9 @@ class Plan:
                 n: self._bind(values[n], n in static, context.backend) for n in live
             }
             try:
-                stage = lower_stage(self.schedule, start, bound, context.handle)
+                with collecting_seldom():
+                    stage = lower_stage(self.schedule, start, bound, context.handle)
+                    return self._keep(key, stage, context)
             except NeedsInput as need:
                 if values[need.number].size > _STATIC_LIMIT:
                     raise InvalidArgumentError(
@@ -203,8 +206,6 @@ class Plan:
                     ) from None
                 static = self._static.setdefault(start, set())
                 static.add(need.number)
-                continue
-            return self._keep(key, stage, context)
 
     def _keep(self, key: Any, stage: Stage, context: Context) -> _Compiled:
         program = optimize(stage.program)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpugrad.backends.base import StepError
+from gpugrad.collector import collecting_seldom
 from gpugrad.compiler.schedule import schedule
 from gpugrad.graph import build, sessions
 from gpugrad.graph.graph import Graph
@@ -178,7 +179,8 @@ class BaseSession:
                 "calling run()."
             )
         parsed = fetches.parse(self._graph, structure)
-        plan = Plan(schedule(parsed.tensors, parsed.operations, fed))
+        with collecting_seldom():
+            plan = Plan(schedule(parsed.tensors, parsed.operations, fed))
         for item in plan.schedule.items:
             if item.op.device:
                 devices.check_placement(

@@ -1,4 +1,4 @@
-"""Holding Python's cycle collector back while thousands of nodes are made."""
+"""Holding Python's cycle collector back while thousands of nodes or steps are made."""
 
 from __future__ import annotations
 

@@ -1,0 +1,472 @@
+"""While: a body that runs again and again, and its gradient, which runs it backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gpugrad import dtypes, shapes
+from gpugrad.control import feeds
+from gpugrad.control.derivative import Derivative, node_of, total, zeros
+from gpugrad.dtypes import resource, variant
+from gpugrad.errors import GraphError, InvalidArgumentError
+from gpugrad.graph import build, nest
+from gpugrad.graph.function_graph import FunctionGraph, is_captured
+from gpugrad.graph.indexed_slices import densify
+from gpugrad.graph.spec import Input
+from gpugrad.graph.tensor import Tensor
+from gpugrad.graph.variable import Variable, handle_shape
+from gpugrad.ops.family import OpFamily
+from gpugrad.ops.static import outputs
+
+family = OpFamily()
+
+# --- While, StatelessWhile --------------------------------------------------------------
+#
+# The first inputs are the loop variables, as many as the body has outputs: a counter
+# from 0, the limit of the counter, then the user's. ``_shapes`` are what is known of
+# their shapes. ``_reverse``: what the op reads and saves an iteration stands in the
+# lists from the back; then the limit is the number of iterations. See feeds.py for
+# ``_feeds``, ``_cond_feeds`` and ``_saved``.
+
+
+def _infer(op: Any) -> Any:
+    op.attrs["_node"] = op
+    own = zip(op.attrs["_body"].outputs, op.attrs["_shapes"])
+    return (
+        *[(t.dtype, shape) for t, shape in own],
+        *[(variant, ())] * len(op.attrs["_saved"]),
+    )
+
+
+def _go_on(value: Any) -> bool:
+    if value.size != 1 or value.dtype.kind != "b":
+        raise InvalidArgumentError(
+            None,
+            None,
+            "The condition of a loop must be one boolean, not "
+            f"{value.dtype} of shape {value.shape}.",
+        )
+    return bool(value.reshape(())[()])
+
+
+def _host(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
+    attrs = site.attrs
+    body = attrs["_body"]
+    carried = len(body.outputs)
+    saved = attrs["_saved"][: len(site.dtypes) - carried]
+    wanted = [*body.outputs, *(t for tensors in saved for t in tensors)]
+    records: list[list[Any]] = [[] for _ in saved]
+    values = list(arrays)
+    reverse = attrs["_reverse"]
+    last = int(values[1]) - 1 if reverse else 0
+    done = 0
+
+    def picked(places: Sequence[feeds.Feed]) -> list[Any]:
+        at = last - done if reverse else done
+        return [values[i] if e is None else values[i][at][e] for i, e in places]
+
+    while _go_on(run(attrs["_cond"], picked(attrs["_cond_feeds"]))[0]):
+        found = run(body, picked(attrs["_feeds"]), wanted)
+        values[:carried] = found[:carried]
+        rest = found[carried:]
+        for record, tensors in zip(records, saved):
+            record.append(rest[: len(tensors)])
+            rest = rest[len(tensors) :]
+        done += 1
+    if reverse:
+        for record in records:
+            record.reverse()
+    return [*values[:carried], *records]
+
+
+for _type in ("While", "StatelessWhile"):
+    family.op(
+        _type,
+        [Input("input", attr=None, number="N")],
+        attrs={"_cond": ..., "_body": ..., "_cond_feeds": ..., "_feeds": ...}
+        | {"_shapes": ..., "_saved": ..., "_reverse": False},
+        infer=_infer,
+        host=_host,
+        stateful=_type == "While",
+    )
+
+
+def _add(
+    graph: Any,
+    inputs: Sequence[Tensor],
+    cond: tuple[FunctionGraph, Sequence[feeds.Feed]],
+    body: tuple[FunctionGraph, Sequence[feeds.Feed]],
+    dims: Sequence[shapes.Partial],
+    saved: list[Any],
+    reverse: bool = False,
+    name: str | None = None,
+) -> list[Tensor]:
+    stateful = cond[0].is_stateful or body[0].is_stateful
+    found = graph.apply(
+        "While" if stateful else "StatelessWhile",
+        list(inputs),
+        name=name,
+        _cond=cond[0],
+        _cond_feeds=tuple(cond[1]),
+        _body=body[0],
+        _feeds=tuple(body[1]),
+        _shapes=tuple(dims),
+        _saved=saved,
+        _reverse=reverse,
+    )
+    return outputs(found)
+
+
+@family.gradient("While", "StatelessWhile")
+def _loop_grad(op: Any, *dys: Any) -> Any:
+    """A loop over the iterations from the last to the first.
+
+    Its loop variables are the gradients of the forward loop's, and one sum for each
+    input that is the same in all iterations.
+    """
+    attrs = op.attrs
+    node = node_of(op)
+    body: FunctionGraph = attrs["_body"]
+    carried = len(body.outputs)
+    fed = dict(zip(body.inputs, attrs["_feeds"]))
+    own = [k for k in range(carried) if dys[k] is not None]
+    own = [k for k in own if body.outputs[k].dtype.is_trainable]
+    through = [
+        (s, dy) for s, dy in zip(attrs["_saved"], dys[carried:]) if dy is not None
+    ]
+    elements = [feeds.trainable(saved) for saved, _ in through]
+    ys = [body.outputs[k] for k in own] + [t for listed in elements for t in listed]
+    derivative = Derivative(body, ys, feeds.trainable(list(fed)))
+    graph = derivative.graph
+    invariants = _invariant_gradients(op, derivative, fed, carried)
+    lists = [
+        i for i, t in enumerate(op.inputs)
+        if t.dtype is variant and feeds.has_element_gradient(derivative, fed, i)
+    ]  # fmt: skip
+    packs = [tuple(feeds.element_gradients(derivative, fed, i)) for i in lists]
+    with build.graph_context(graph):
+        counter = graph.apply("Placeholder", name="counter", dtype=dtypes.int32, shape=())
+        limit = graph.apply("Placeholder", name="limit", dtype=dtypes.int32, shape=())
+        sums = [
+            graph.apply("Placeholder", name="sum", dtype=g.dtype, shape=g._shape)
+            for g in invariants.values()
+        ]
+        results = [
+            counter + 1,
+            limit,
+            *[_carried_gradient(derivative, body.inputs[k]) for k in own],
+            *[s + g for s, g in zip(sums, invariants.values())],
+        ]
+    with build.graph_context(op.graph):
+        first = [
+            op.graph.convert(0, dtypes.int32),
+            op.outputs[0],
+            *[dys[k] for k in own],
+            *[zeros(op.graph, op.inputs[i]) for i in invariants],
+            *[dy for _, dy in through],
+        ]
+    gathered = feeds.GradientInputs(op, first)
+    wanted = [*results, *(t for pack in packs for t in pack)]
+    placeholders, places, saved = gathered.feeds(derivative, wanted, fed, carried)
+    count = len(own)
+    weights = derivative.weights
+    graph.inputs = [counter, limit, *weights[:count], *sums, *weights[count:]]
+    graph.inputs += placeholders
+    graph.outputs = results
+    list_feeds: list[feeds.Feed] = [
+        (len(results) + n, e)
+        for n, listed in enumerate(elements)
+        for e in range(len(listed))
+    ]
+    if saved:
+        places = list(feeds.settled(places, gathered.saved_at(node, tuple(saved))))
+    dims = [(), (), *[op.inputs[k]._shape for k in own], *[s._shape for s in sums]]
+    found = _add(
+        op.graph,
+        gathered.tensors,
+        _counted(op.graph),
+        (graph, [*((i, None) for i in range(len(results))), *list_feeds, *places]),
+        dims,
+        packs,
+        reverse=not attrs["_reverse"],
+    )
+    result = dict(zip([*own, *invariants], found[2:]))
+    result.update(zip(lists, found[len(results) :]))
+    return [result.get(i) for i in range(len(op.inputs))]
+
+
+def _carried_gradient(derivative: Derivative, x: Tensor) -> Tensor:
+    gradient = derivative.gradients.get(x)
+    if gradient is None:
+        return derivative.zeros(x)
+    dense: Tensor = densify(gradient)
+    return dense
+
+
+def _invariant_gradients(
+    op: Any, derivative: Derivative, fed: dict[Tensor, feeds.Feed], carried: int
+) -> dict[int, Tensor]:
+    """What one iteration adds to the gradient of each input that stays the same."""
+    found: dict[int, Tensor] = {}
+    for index, x in enumerate(op.inputs):
+        if index < carried or x.dtype is variant or not x.dtype.is_trainable:
+            continue
+        terms = [
+            derivative.gradients.get(p) for p, feed in fed.items() if feed == (index, None)
+        ]
+        with build.graph_context(derivative.graph):
+            gradient = densify(total(terms))
+        if gradient is not None:
+            dims = handle_shape(x) if x.dtype is resource else x._shape
+            gradient._shape = shapes.merge(gradient._shape, dims)
+            found[index] = gradient
+    return found
+
+
+def _counted(outer: Any) -> tuple[FunctionGraph, list[feeds.Feed]]:
+    """The condition counter < limit."""
+    graph = FunctionGraph(outer, "counted")
+    with build.graph_context(graph):
+        counter = graph.add_input(dtypes.int32, (), "counter")
+        limit = graph.add_input(dtypes.int32, (), "limit")
+        graph.outputs = [counter < limit]
+    return graph, [(0, None), (1, None)]
+
+
+# --- building -------------------------------------------------------------------------
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _plain(structure: Any) -> Any:
+    """A structure with reads in the place of variables."""
+    return nest.map_leaves(
+        lambda v: v.value() if isinstance(v, Variable) else v, structure
+    )
+
+
+def while_loop(
+    cond: Callable[..., Any],
+    body: Callable[..., Any],
+    loop_vars: Any,
+    shape_invariants: Any = None,
+    parallel_iterations: int = 10,
+    back_prop: bool = True,
+    swap_memory: bool = False,
+    name: str | None = None,
+    maximum_iterations: Any = None,
+    return_same_structure: bool = False,
+) -> Any:
+    """``loop_vars = body(*loop_vars)`` while ``cond(*loop_vars)``; the last loop_vars.
+
+    ``loop_vars``: a list of tensors or structures of them. Their dtypes stay the same,
+    and their shapes too, unless ``shape_invariants``, a list alike, says less of them.
+    ``maximum_iterations`` ends the loop at the latest. ``back_prop=False`` lets no
+    gradient through. A single loop variable comes back without its list unless
+    ``return_same_structure``. ``parallel_iterations`` and ``swap_memory`` change
+    nothing.
+
+    Raises TypeError for what cannot be called and for a dtype that changes, ValueError
+    for a shape or structure that does.
+    """
+    for label, function in (("cond", cond), ("body", body)):
+        if not callable(function):
+            raise TypeError(f"'{label}' must be callable.")
+    if not isinstance(parallel_iterations, int) or parallel_iterations < 1:
+        raise TypeError("'parallel_iterations' must be a positive integer.")
+    if isinstance(loop_vars, (list, tuple)) and not loop_vars:
+        raise TypeError("'loop_vars' must be provided: a loop needs a variable.")
+    structure = _plain(loop_vars)
+    items = _as_list(structure)
+    graph = build.graph_of(*nest.flatten(items)[0])
+    with build.graph_context(graph):
+        leaves, rebuild = nest.flatten(items)
+        initial = [build.convert_to_tensor(leaf) for leaf in leaves]
+        dims = _invariants(items, initial, shape_invariants)
+        with graph.name_scope(name or "while") as scope:
+            found = _build(graph, cond, body, initial, dims, rebuild, maximum_iterations,
+                           scope)  # fmt: skip
+            results = [graph.apply("Identity", t) for t in found][2:]
+        if not back_prop:
+            results = [graph.apply("StopGradient", t) for t in results]
+    packed = rebuild(results)
+    if len(items) == 1 and not return_same_structure:
+        return packed[0]
+    return tuple(packed) if isinstance(loop_vars, tuple) else packed
+
+
+def while_loop_v2(
+    cond: Callable[..., Any],
+    body: Callable[..., Any],
+    loop_vars: Any,
+    shape_invariants: Any = None,
+    parallel_iterations: int = 10,
+    back_prop: bool = True,
+    swap_memory: bool = False,
+    maximum_iterations: Any = None,
+    name: str | None = None,
+) -> Any:
+    """``loop_vars = body(*loop_vars)`` while ``cond(*loop_vars)``; the last loop_vars.
+
+    As compat.v1's while_loop, with TensorFlow 2's arguments; the result always has the
+    structure of ``loop_vars``.
+    """
+    return while_loop(
+        cond,
+        body,
+        loop_vars,
+        shape_invariants,
+        parallel_iterations,
+        back_prop,
+        swap_memory,
+        name,
+        maximum_iterations,
+        return_same_structure=True,
+    )
+
+
+def _invariants(
+    items: list[Any], initial: Sequence[Tensor], given: Any
+) -> list[shapes.Partial]:
+    """The shapes that the loop variables keep."""
+    if given is None:
+        return [t._shape for t in initial]
+    wanted = _as_list(given)
+    flat = _flat_shapes(items, wanted)
+    dims = []
+    for tensor, invariant in zip(initial, flat):
+        shape = shapes.as_partial(invariant)
+        if not _within(tensor._shape, shape):
+            raise ValueError(
+                f"The shape invariant specified for {tensor.name} is not compatible with "
+                f"the initial shape of the loop variable. It enters the loop with shape "
+                f"{shapes.text(tensor._shape)}, but the specified shape invariant is "
+                f"{shapes.text(shape)}."
+            )
+        dims.append(shape)
+    return dims
+
+
+def _flat_shapes(items: Any, wanted: Any) -> list[Any]:
+    """Shapes in the structure of the loop variables, one a leaf."""
+    if isinstance(items, dict):
+        return [s for key in sorted(items) for s in _flat_shapes(items[key], wanted[key])]
+    if isinstance(items, (list, tuple)):
+        if not isinstance(wanted, (list, tuple)) or len(items) != len(wanted):
+            raise ValueError(
+                "The two structures don't have the same nested structure: loop_vars have "
+                f"{len(items)} elements, shape_invariants are {wanted}."
+            )
+        return [s for item, want in zip(items, wanted) for s in _flat_shapes(item, want)]
+    return [wanted]
+
+
+def _within(shape: shapes.Partial, invariant: shapes.Partial) -> bool:
+    """True when every tensor of ``shape`` is one of ``invariant``."""
+    if invariant is None:
+        return True
+    if shape is None or len(shape) != len(invariant):
+        return False
+    return all(want is None or have == want for have, want in zip(shape, invariant))
+
+
+def _build(
+    graph: Any,
+    cond: Callable[..., Any],
+    body: Callable[..., Any],
+    initial: Sequence[Tensor],
+    dims: Sequence[shapes.Partial],
+    rebuild: nest.Rebuild,
+    maximum: Any,
+    scope: str,
+) -> list[Tensor]:
+    """Build both graphs and the op."""
+    limit = graph.convert(
+        -1 if maximum is None else maximum, dtypes.int32, "maximum_iterations"
+    )
+    first = [graph.convert(0, dtypes.int32, "loop_counter"), limit, *initial]
+    all_dims = [(), (), *dims]
+
+    def started(label: str) -> FunctionGraph:
+        inner = FunctionGraph(graph, label)
+        with build.graph_context(inner):
+            for tensor, shape in zip(first, all_dims):
+                inner.add_input(tensor.dtype, shape, tensor.op.name.rpartition("/")[2])
+        return inner
+
+    body_graph = started(f"{scope}body")
+    with build.graph_context(body_graph):
+        counter, limit_inside, *variables = body_graph.inputs
+        packed = rebuild(variables)
+        result = body(*packed)
+        returned = _as_list(result) if len(packed) != 1 else _single(result, packed)
+        if nest.shape_of(returned) != nest.shape_of(list(packed)):
+            raise ValueError(
+                "The two structures don't have the same nested structure.\n\nThe body of "
+                f"the loop returned {result}, the loop variables are {packed}."
+            )
+        leaves, _ = nest.flatten(returned)
+        tensors = [body_graph.convert(leaf) for leaf in leaves]
+        _check_alike(initial, dims, tensors)
+        body_graph.outputs = [counter + 1, limit_inside, *tensors]
+    cond_graph = started(f"{scope}cond")
+    with build.graph_context(cond_graph):
+        counter, limit_inside, *variables = cond_graph.inputs
+        go_on = cond_graph.convert(cond(*rebuild(variables)))
+        if maximum is not None:
+            go_on = cond_graph.apply("LogicalAnd", counter < limit_inside, go_on)
+        cond_graph.outputs = [go_on]
+    places: dict[Tensor, int] = {}
+    for inner in (body_graph, cond_graph):
+        for outer in inner.captures:
+            places.setdefault(outer, len(first) + len(places))
+
+    def fed(inner: FunctionGraph) -> list[feeds.Feed]:
+        return [
+            (places[t.op.attrs["_captured"]] if is_captured(t) else i, None)
+            for i, t in enumerate(inner.inputs)
+        ]
+
+    return _add(
+        graph,
+        [*first, *places],
+        (cond_graph, fed(cond_graph)),
+        (body_graph, fed(body_graph)),
+        all_dims,
+        [],
+        name=scope,
+    )
+
+
+def _single(result: Any, packed: Sequence[Any]) -> list[Any]:
+    """What a body of one loop variable returned, as a list of one."""
+    if isinstance(result, (list, tuple)) and len(result) == 1:
+        if not isinstance(packed[0], (list, tuple)) or isinstance(
+            result[0], (list, tuple)
+        ):
+            return list(result)
+    return [result]
+
+
+def _check_alike(
+    initial: Sequence[Tensor], dims: Sequence[shapes.Partial], tensors: Sequence[Tensor]
+) -> None:
+    """Errors for loop variables that come out of an iteration as something else."""
+    for before, shape, after in zip(initial, dims, tensors):
+        if before.dtype is not after.dtype:
+            raise TypeError(
+                f"Loop var {before.name} enters the loop with type {before.dtype.name} "
+                f"but has type {after.dtype.name} after 1 iteration. {before.name} type "
+                "should remain constant."
+            )
+        if not _within(after._shape, shape):
+            raise GraphError(
+                f"Input tensor `{before.name}` enters the loop with shape "
+                f"{shapes.text(shape)}, but has shape {shapes.text(after._shape)} after "
+                "one iteration. To allow the shape to vary across iterations, use the "
+                "`shape_invariants` argument of tf.while_loop to specify a less-specific "
+                "shape."
+            )
