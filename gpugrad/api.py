@@ -131,21 +131,17 @@ TABLE: Final = (
     ("ops.matmul", ". linalg", "matmul tensordot"),
     ("ops.matmul", ". linalg", "matvec"),
     ("ops.nn", "nn", """
-        bias_add crelu elu gelu leaky_relu log_softmax relu relu6 selu softmax softplus
-        softsign swish silu=swish
+        bias_add crelu elu gelu leaky_relu relu relu6 selu softplus softsign swish
+        silu=swish
     """),
-    ("ops.nn", "math", "log_sigmoid log_softmax softmax softplus softsign"),
+    ("ops.nn", "math", "log_sigmoid softplus softsign"),
+    ("ops.softmax", "math nn", "log_softmax softmax"),
     ("ops.nn", "v1", "log_sigmoid"),
     ("ops.nn_loss", "nn", """
         log_poisson_loss sigmoid_cross_entropy_with_logits
         softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2
         sparse_softmax_cross_entropy_with_logits weighted_cross_entropy_with_logits
     """),
-    ("ops.conv_functions", "nn", """
-        atrous_conv2d conv1d conv2d conv2d_transpose conv3d conv3d_transpose convolution
-        depthwise_conv2d depthwise_conv2d_native separable_conv2d
-    """),
-    ("ops.layers", "nn", "dropout embedding_lookup relu_layer xw_plus_b"),
     ("ops.losses", "losses", """
         Reduction absolute_difference add_loss compute_weighted_loss cosine_distance
         get_losses get_regularization_loss get_regularization_losses get_total_loss
@@ -153,14 +149,9 @@ TABLE: Final = (
         sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy
     """),
     ("ops.normalization", "nn", "batch_normalization fused_batch_norm"),
-    ("ops.pool", "nn", """
-        avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
-        max_pool3d pool
-    """),
-    ("ops.normalization", "nn", "batch_normalization fused_batch_norm"),
     ("ops.pad", ".", "pad"),
     ("ops.partition", ".", "dynamic_partition dynamic_stitch"),
-    ("ops.pool", "nn", """
+    ("ops.pool_functions", "nn", """
         avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
         max_pool3d pool
     """),

@@ -6,35 +6,35 @@
 #include "math.cuh"
 #include "types.cuh"
 
-struct Sum {
+struct JoinSum {
   template <class T>
-  static __device__ __forceinline__ T join(T a, T b) {
+  static __device__ __forceinline__ T of(T a, T b) {
     return wrap_add(a, b);
   }
 };
-struct Product {
+struct JoinProduct {
   template <class T>
-  static __device__ __forceinline__ T join(T a, T b) {
+  static __device__ __forceinline__ T of(T a, T b) {
     return wrap_mul(a, b);
   }
 };
-struct Maximum {
+struct JoinMaximum {
   template <class T>
-  static __device__ __forceinline__ T join(T a, T b) {
+  static __device__ __forceinline__ T of(T a, T b) {
     return maximum(a, b);
   }
 };
-struct Minimum {
+struct JoinMinimum {
   template <class T>
-  static __device__ __forceinline__ T join(T a, T b) {
+  static __device__ __forceinline__ T of(T a, T b) {
     return minimum(a, b);
   }
 };
-struct All {
-  static __device__ __forceinline__ bool join(bool a, bool b) { return a && b; }
+struct JoinAll {
+  static __device__ __forceinline__ bool of(bool a, bool b) { return a && b; }
 };
-struct Any {
-  static __device__ __forceinline__ bool join(bool a, bool b) { return a || b; }
+struct JoinAny {
+  static __device__ __forceinline__ bool of(bool a, bool b) { return a || b; }
 };
 
 __device__ __forceinline__ u32 shuffled(u32 x, int step) {
@@ -58,7 +58,7 @@ __device__ __forceinline__ T shuffle_xor(T x, int step) {
 template <class Op, int G, class T>
 __device__ __forceinline__ T fold_lanes(T x) {
 #pragma unroll
-  for (int step = G / 2; step > 0; step /= 2) x = Op::join(x, shuffle_xor(x, step));
+  for (int step = G / 2; step > 0; step /= 2) x = Op::of(x, shuffle_xor(x, step));
   return x;
 }
 
@@ -70,6 +70,6 @@ __device__ __forceinline__ T fold_block(T x, T* shared) {
   __syncthreads();
   x = shared[0];
 #pragma unroll
-  for (int warp = 1; warp < WARPS; ++warp) x = Op::join(x, shared[warp]);
+  for (int warp = 1; warp < WARPS; ++warp) x = Op::of(x, shared[warp]);
   return x;
 }

@@ -74,7 +74,7 @@ def _infer_forward(kind: _Kind, op: Any) -> Any:
     order = windows.channels_last(data_format, rank + 2)
     shape = windows.permuted(x._shape or unknown, order)
     sizes = w._shape or unknown
-    depth, outputs = _depths(kind, shape[-1], sizes)
+    _, outputs = _depths(kind, shape[-1], sizes)
     window = windows.window_of(op.attrs, sizes[:rank])
     out = (shape[0], *windows.output_sizes(window, shape[1:-1]), outputs)
     back = windows.channels_first(data_format, rank + 2)
@@ -162,7 +162,7 @@ def _plan(kind: _Kind, site: Site, x: Shape, w: Shape) -> _Plan:
 
 
 def _grouped(b: Builder, x: View, groups: int, taps: int) -> View:
-    """[batch, places..., window..., channels] as [groups, places, window * channels]."""
+    """[batch, places..., window..., channels] as a matrix for each group."""
     inner = x.shape[-1] // max(groups, 1)
     places = _places(x, taps)
     if groups == 1:
@@ -187,7 +187,7 @@ def _filter_matrix(b: Builder, w: View, plan: _Plan, flipped: bool) -> View:
     w = b.reshape(w, (*w.shape[:rank], plan.inner, plan.groups, plan.outer))
     axes = tuple(range(rank))
     if flipped:
-        starts = tuple(n - 1 for n in w.shape[:rank]) + (0, 0, 0)
+        starts = (*[n - 1 for n in w.shape[:rank]], 0, 0, 0)
         w = w.slice(starts, w.shape, (-1,) * rank + (1, 1, 1))
         w = w.transpose((rank + 1, *axes, rank + 2, rank))
         rows, columns = plan.taps * plan.outer, plan.inner
@@ -268,7 +268,8 @@ def _lower_to_filter(kind: _Kind, b: Builder, site: Site) -> View:
 
 
 def _declare(kind: _Kind) -> None:
-    sizes = {"attr": None, "dtype": dtypes.int32, "static": True}
+    def shape(name: str) -> Input:
+        return Input(name, attr=None, dtype=dtypes.int32, static=True)
 
     def op(op_type: str, inputs: Any, infer: Any, lower: Any) -> None:
         family.op(
@@ -282,13 +283,13 @@ def _declare(kind: _Kind) -> None:
     op(kind.forward, "input filter", _infer_forward, _lower_forward)
     op(
         kind.to_input,
-        (Input("input_sizes", **sizes), Input("filter"), Input("out_backprop")),
+        (shape("input_sizes"), Input("filter"), Input("out_backprop")),
         _infer_to_input,
         _lower_to_input,
     )
     op(
         kind.to_filter,
-        (Input("input"), Input("filter_sizes", **sizes), Input("out_backprop")),
+        (Input("input"), shape("filter_sizes"), Input("out_backprop")),
         _infer_to_filter,
         _lower_to_filter,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.ops import rules, windows
 
+
 def _padding(padding: Any, rank: int, data_format: str) -> tuple[str, tuple[int, ...]]:
     """The attributes padding and explicit_paddings of what a caller gave."""
     if padding is None:
@@ -67,7 +68,9 @@ def conv2d(
     axis. ``padding``: "SAME", "VALID", or a list of (before, after) for every axis.
     """
     filter = rules.one_of(filter, filters, "filter", "filters")
-    attrs = _attrs(2, 1 if strides is None else strides, padding, data_format, dilations)
+    attrs = _attrs(
+        2, 1 if strides is None else strides, padding, data_format, dilations
+    )
     return apply_op("Conv2D", input, filter, name=name, **attrs)
 
 
@@ -83,7 +86,9 @@ def conv3d(
 ) -> Any:
     """conv2d with one more axis: depth, height, width."""
     filter = rules.one_of(filter, filters, "filter", "filters")
-    attrs = _attrs(3, 1 if strides is None else strides, padding, data_format, dilations)
+    attrs = _attrs(
+        3, 1 if strides is None else strides, padding, data_format, dilations
+    )
     return apply_op("Conv3D", input, filter, name=name, **attrs)
 
 
@@ -100,7 +105,13 @@ def conv1d(
 ) -> Any:
     """conv2d with one axis: value [batch, width, channels], "NWC" or "NCW"."""
     value = rules.one_of(value, input, "value", "input")
-    layouts = {None: "NHWC", "NHWC": "NHWC", "NWC": "NHWC", "NCHW": "NCHW", "NCW": "NCHW"}
+    layouts = {
+        None: "NHWC",
+        "NHWC": "NHWC",
+        "NWC": "NHWC",
+        "NCHW": "NCHW",
+        "NCW": "NCHW",
+    }
     if data_format not in layouts:
         raise ValueError(
             f'`data_format` must be "NWC" or "NCW". Received: data_format={data_format}'
@@ -113,7 +124,13 @@ def conv1d(
         steps = [1, *_spatial(stride, 1, layout)]
         gaps = [1, *_spatial(dilations or 1, 1, layout)]
         result = conv2d(
-            image, kernel, steps, padding, data_format=layout, dilations=gaps, name=scope
+            image,
+            kernel,
+            steps,
+            padding,
+            data_format=layout,
+            dilations=gaps,
+            name=scope,
         )
         return apply_op("Squeeze", result, squeeze_dims=[axis])
 
@@ -152,7 +169,13 @@ def convolution(
         if rank == 1:
             layout = "NCW" if first else "NWC"
             return conv1d(
-                x, kernel, steps, padding, data_format=layout, name=scope, dilations=gaps
+                x,
+                kernel,
+                steps,
+                padding,
+                data_format=layout,
+                name=scope,
+                dilations=gaps,
             )
         function = conv2d if rank == 2 else conv3d
         layout = ("NCHW", "NCDHW")[rank - 2] if first else ("NHWC", "NDHWC")[rank - 2]
@@ -229,7 +252,9 @@ def _transpose(
 ) -> Any:
     if output_shape is None:
         raise ValueError(f"{default} needs an output_shape.")
-    attrs = _attrs(rank, 1 if strides is None else strides, padding, data_format, dilations)
+    attrs = _attrs(
+        rank, 1 if strides is None else strides, padding, data_format, dilations
+    )
     with name_scope(name, default, [value, filter, output_shape]) as scope:
         if isinstance(output_shape, Sequence):
             output_shape = list(output_shape)
@@ -287,7 +312,14 @@ def separable_conv2d(
     filters = [depthwise_filter, pointwise_filter]
     with name_scope(name, "separable_conv2d", [input, *filters]) as scope:
         spread = depthwise_conv2d(
-            input, depthwise_filter, strides, padding, rate, "depthwise", layout, dilations
+            input,
+            depthwise_filter,
+            strides,
+            padding,
+            rate,
+            "depthwise",
+            layout,
+            dilations,
         )
         return conv2d(
             spread, pointwise_filter, 1, "VALID", data_format=layout, name=scope

@@ -436,7 +436,7 @@ def eye(
         if any(isinstance(n, Tensor) for n in (*sizes, batch)):
             least = apply_op("Minimum", *sizes) if num_columns is not None else num_rows
             length = apply_op("Reshape", least, [1])
-            outer = convert_to_tensor(batch, length.dtype)
+            outer: Any = convert_to_tensor(batch, length.dtype)
             shape: Any = apply_op("ConcatV2", [outer, length], 0)
         else:
             outer = list(batch)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad import dtypes, shapes
+from gpugrad import shapes
 from gpugrad.dtypes import DType
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
@@ -148,7 +148,9 @@ def _lower(b: Builder, site: Site) -> View:
     return _arrange(b, *parts[0], output, extents)
 
 
-def _reduce(b: Builder, x: View, labels: Labels, wanted: set[str]) -> tuple[View, Labels]:
+def _reduce(
+    b: Builder, x: View, labels: Labels, wanted: set[str]
+) -> tuple[View, Labels]:
     """Diagonals of repeated labels, and sums over labels that nothing else has."""
     unique = tuple(dict.fromkeys(labels))
     if len(unique) < len(labels):
@@ -314,8 +316,12 @@ def _sum_dots(
         grads, axes, kept, pieces, operands, op.inputs
     ):
         if _ELLIPSIS in keep:
-            grad = graph.apply("Sum", grad, axis + keep.index(_ELLIPSIS), keep_dims=False)
-            target = static.shape_of(x) if keep == labels else _shape(graph, piece, keep)
+            grad = graph.apply(
+                "Sum", grad, axis + keep.index(_ELLIPSIS), keep_dims=False
+            )
+            target = (
+                static.shape_of(x) if keep == labels else _shape(graph, piece, keep)
+            )
             grad = graph.apply("Reshape", grad, target)
         results.append(grad)
     return results
@@ -392,12 +398,12 @@ def einsum(equation: str, *inputs: Any, **kwargs: Any) -> Any:
 def _refuse_dots(tensors: list[Any], operands: Sequence[Labels], text: str) -> None:
     """ValueError if an ellipsis stands for axes that the output does not name."""
     for tensor, labels in zip(tensors, operands):
-        if _ELLIPSIS in labels and tensor.ndim is not None:
-            if tensor.ndim >= len(labels):
-                raise ValueError(
-                    f"The output subscripts of einsum equation '{text}' lack the "
-                    "ellipsis (...), where an input has axes for it."
-                )
+        known = _ELLIPSIS in labels and tensor.ndim is not None
+        if known and tensor.ndim >= len(labels):
+            raise ValueError(
+                f"The output subscripts of einsum equation '{text}' lack the "
+                "ellipsis (...), where an input has axes for it."
+            )
 
 
 def _convert(inputs: Sequence[Any]) -> list[Any]:

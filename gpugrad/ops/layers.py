@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ from gpugrad.ops.clip import clip_by_norm
 from gpugrad.ops.matmul import matmul
 from gpugrad.ops.nn import bias_add
 from gpugrad.ops.random import random_uniform
+
+_NUMBERS = (int, float, np.number)
+
 
 # --- dense layers ---------------------------------------------------------------------
 
@@ -65,7 +67,7 @@ def dropout_v2(
     name: str | None = None,
 ) -> Any:
     """dropout with the arguments of TensorFlow 2."""
-    if isinstance(rate, Real) and not 0 <= rate < 1:
+    if isinstance(rate, _NUMBERS) and not 0 <= rate < 1:
         raise ValueError(
             "`rate` must be a scalar tensor or a float in the range [0, 1). Received: "
             f"rate={rate}"
@@ -76,10 +78,10 @@ def dropout_v2(
             "`x.dtype` must be a floating point tensor as `x` will be scaled. "
             f"Received: x_dtype={x.dtype}"
         )
-    if isinstance(rate, Real) and rate == 0:
+    if isinstance(rate, _NUMBERS) and rate == 0:
         return x
     with name_scope(name, "dropout", [x]):
-        if isinstance(rate, Real):
+        if isinstance(rate, _NUMBERS):
             scaled = apply_op("Mul", x, 1 / (1 - rate))
         else:
             rate = convert_to_tensor(rate, x.dtype, name="rate")
@@ -157,7 +159,9 @@ def _rows(table: Any, ids: Any, name: str | None) -> Any:
 def _clip(rows: Any, ids: Any, max_norm: Any) -> Any:
     if max_norm is None:
         return rows
-    return clip_by_norm(rows, max_norm, axes=list(range(len(ids.shape), len(rows.shape))))
+    return clip_by_norm(
+        rows, max_norm, axes=list(range(len(ids.shape), len(rows.shape)))
+    )
 
 
 def _places(tables: list[Any], ids: Any, strategy: str) -> tuple[Any, Any]:

@@ -259,7 +259,14 @@ def log_loss(
         return hit - apply_op("Mul", 1 - labels, other)
 
     return _loss(
-        "log_loss", labels, predictions, weights, scope, loss_collection, reduction, each
+        "log_loss",
+        labels,
+        predictions,
+        weights,
+        scope,
+        loss_collection,
+        reduction,
+        each,
     )
 
 

@@ -20,7 +20,6 @@ from gpugrad.ops.family import OpFamily
 family = OpFamily()
 
 
-
 # --- the library call -----------------------------------------------------------------
 
 
@@ -91,9 +90,7 @@ def swapped(view: View) -> View:
 # --- MatMul ---------------------------------------------------------------------------
 
 
-def _sides(
-    shape: shapes.Partial, transposed: bool
-) -> tuple[int | None, int | None]:
+def _sides(shape: shapes.Partial, transposed: bool) -> tuple[int | None, int | None]:
     """(rows, columns) of a matrix as it enters the product."""
     if shape is None:
         return None, None
@@ -133,14 +130,8 @@ def _matmul_grad(op: Any, dy: Any) -> Any:
     a, b = (rules.conj(t) for t in op.inputs)
     ta, tb = op.attrs["transpose_a"], op.attrs["transpose_b"]
     multiply = _Product(op.graph, "MatMul", "transpose_a", "transpose_b")
-    if ta:
-        da = multiply(b, dy, tb, True)
-    else:
-        da = multiply(dy, b, False, not tb)
-    if tb:
-        db = multiply(dy, a, True, ta)
-    else:
-        db = multiply(a, dy, not ta, False)
+    da = multiply(b, dy, tb, True) if ta else multiply(dy, b, False, not tb)
+    db = multiply(dy, a, True, ta) if tb else multiply(a, dy, not ta, False)
     return [da, db]
 
 
@@ -197,14 +188,8 @@ def _batch_grad(op: Any, dy: Any) -> Any:
     x, y = op.inputs
     adj_x, adj_y = op.attrs["adj_x"], op.attrs["adj_y"]
     multiply = _Product(op.graph, "BatchMatMulV2", "adj_x", "adj_y")
-    if adj_x:
-        dx = multiply(y, dy, adj_y, True)
-    else:
-        dx = multiply(dy, y, False, not adj_y)
-    if adj_y:
-        dz = multiply(dy, x, True, adj_x)
-    else:
-        dz = multiply(x, dy, not adj_x, False)
+    dx = multiply(y, dy, adj_y, True) if adj_x else multiply(dy, y, False, not adj_y)
+    dz = multiply(dy, x, True, adj_x) if adj_y else multiply(x, dy, not adj_x, False)
     batches = [None if t._shape is None else t._shape[:-2] for t in (x, y)]
     if batches[0] == batches[1] and shapes.is_known(batches[0]):
         return [dx, dz]
@@ -393,8 +378,12 @@ def _as_matrix(
     start = len(summed) if summed_first else 0
     free_sizes = sizes[start : start + len(free)]
     summed_sizes = sizes[: len(summed)] if summed_first else sizes[len(free) :]
-    parts = [apply_op("Prod", p, [0], keep_dims=False) for p in (free_sizes, summed_sizes)]
-    target = apply_op("Pack", parts[::-1] if summed_first else parts, axis=0, name="stack")
+    parts = [
+        apply_op("Prod", p, [0], keep_dims=False) for p in (free_sizes, summed_sizes)
+    ]
+    target = apply_op(
+        "Pack", parts[::-1] if summed_first else parts, axis=0, name="stack"
+    )
     return apply_op("Reshape", tensor, target), free_sizes
 
 

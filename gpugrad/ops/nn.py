@@ -1,4 +1,4 @@
-"""Activations, softmax and bias: the elementwise and row-wise ops of tf.nn."""
+"""Activations and bias: the elementwise ops of tf.nn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from math import pi, sqrt
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.dtypes import DType
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import densify
 from gpugrad.kir import scalar
@@ -26,9 +25,7 @@ _SCALED_ALPHA = 1.7580993408473768599402175208123
 
 # --- Relu -----------------------------------------------------------------------------
 
-family.elementwise(
-    "Relu", "features", lambda x: scalar.maximum(x, 0), types=rules.REAL
-)
+family.elementwise("Relu", "features", lambda x: scalar.maximum(x, 0), types=rules.REAL)
 family.elementwise(
     "ReluGrad",
     "gradients features",
@@ -189,9 +186,7 @@ family.elementwise(
 family.elementwise(
     "SeluGrad",
     "gradients outputs",
-    lambda g, y: scalar.select(
-        scalar.less(y, 0), g * (y + _SCALED_ALPHA), g * _SCALE
-    ),
+    lambda g, y: scalar.select(scalar.less(y, 0), g * (y + _SCALED_ALPHA), g * _SCALE),
     types=rules.FLOATS,
 )
 
@@ -277,9 +272,7 @@ def log_sigmoid(x: Any, name: str | None = None) -> Any:
     """log(1 / (1 + exp(-x))), without overflow."""
     with name_scope(name, "LogSigmoid", [x]) as scope:
         x = rules.operand(x, "x")
-        return apply_op(
-            "Neg", apply_op("Softplus", apply_op("Neg", x)), name=scope
-        )
+        return apply_op("Neg", apply_op("Softplus", apply_op("Neg", x)), name=scope)
 
 
 def crelu(features: Any, name: str | None = None, axis: int = -1) -> Any:
@@ -316,101 +309,6 @@ def gelu(features: Any, approximate: bool = False, name: str | None = None) -> A
             cubic = 0.044715 * apply_op("Pow", x, 3)
             return 0.5 * x * (1.0 + apply_op("Tanh", sqrt(2 / pi) * (x + cubic)))
         return 0.5 * x * apply_op("Erfc", -x * sqrt(0.5))
-
-
-# --- Softmax --------------------------------------------------------------------------
-
-
-def _infer_rows(op: Any) -> Any:
-    rules.require_dtype(op, 0, rules.FLOATS)
-    rules.require_rank(op.inputs[0]._shape, 1, least=True)
-    return same_as_input(op)
-
-
-def wide_dtype(dtype: DType) -> DType:
-    """The dtype to compute rows in: float32 for the half types."""
-    return dtypes.float32 if rules.is_half(dtype) else dtype
-
-
-def shifted_rows(b: Builder, logits: View) -> tuple[View, View]:
-    """(x minus its row's maximum, sum of the exponentials of that), in wide_dtype."""
-    wide = wide_dtype(logits.dtype)
-    last = (logits.rank - 1,)
-    top = b.reduce("max", logits, last, keepdims=True)
-    shifted = b.map(
-        lambda x, m: scalar.cast(x, wide) - scalar.cast(m, wide), logits, top
-    )
-    return shifted, b.reduce("sum", shifted, last, keepdims=True, before=scalar.exp)
-
-
-def _lower_softmax(b: Builder, site: Site) -> View:
-    shifted, total = shifted_rows(b, site.inputs[0])
-    return b.map(lambda x, s: scalar.exp(x) / s, shifted, total, dtype=site.dtypes[0])
-
-
-family.op("Softmax", "logits", infer=_infer_rows, lower=_lower_softmax)
-
-
-@family.gradient("Softmax")
-def _softmax_grad(op: Any, dy: Any) -> Any:
-    y = op.outputs[0]
-    inner = op.graph.apply("Sum", dy * y, -1, keep_dims=True)
-    return (dy - inner) * y
-
-
-def softmax(
-    logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None
-) -> Any:
-    """exp(x) / sum(exp(x)) along ``axis``, by default the last."""
-    return _along_axis("Softmax", logits, rules.one_of(axis, dim, "axis", "dim"), name)
-
-
-def _along_axis(op_type: str, logits: Any, axis: Any, name: str | None) -> Any:
-    """The op over ``axis``: over the last one of the transposed tensor."""
-    x = rules.operand(logits, "logits")
-    axis = -1 if axis is None else int(axis)
-    rank = x.ndim
-    if axis == -1 or (rank is not None and axis == rank - 1):
-        return apply_op(op_type, x, name=name)
-    if rank is None:
-        raise ValueError(
-            f"{op_type} over axis {axis} needs a tensor of known rank; use set_shape()."
-        )
-    if not -rank <= axis < rank:
-        raise ValueError(
-            f"`dim` must be in the range [{-rank}, {rank}) where {rank} is the number "
-            f"of dimensions in the input. Received: dim={axis}"
-        )
-    order = list(range(rank))
-    order[axis], order[-1] = order[-1], order[axis]
-    swapped = apply_op("Transpose", x, order, name="transpose")
-    result = apply_op(op_type, swapped, name=name)
-    return apply_op("Transpose", result, order, name="transpose")
-
-
-# --- LogSoftmax -----------------------------------------------------------------------
-
-
-def _lower_log_softmax(b: Builder, site: Site) -> View:
-    shifted, total = shifted_rows(b, site.inputs[0])
-    return b.map(lambda x, s: x - scalar.log(s), shifted, total, dtype=site.dtypes[0])
-
-
-family.op("LogSoftmax", "logits", infer=_infer_rows, lower=_lower_log_softmax)
-
-
-@family.gradient("LogSoftmax")
-def _log_softmax_grad(op: Any, dy: Any) -> Any:
-    y = op.graph.apply("Exp", op.outputs[0])
-    return dy - op.graph.apply("Sum", dy, -1, keep_dims=True) * y
-
-
-def log_softmax(
-    logits: Any, axis: int | None = None, name: str | None = None, dim: int | None = None
-) -> Any:
-    """log(softmax(x)), without overflow."""
-    axis = rules.one_of(axis, dim, "axis", "dim")
-    return _along_axis("LogSoftmax", logits, axis, name)
 
 
 # --- BiasAdd --------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from gpugrad.kir.scalar import Index, Lit
 from gpugrad.kir.space import View
 from gpugrad.ops import rules, static
 from gpugrad.ops.family import OpFamily
-from gpugrad.ops.nn import shifted_rows, wide_dtype
+from gpugrad.ops.softmax import shifted_rows, wide_dtype
 
 family = OpFamily()
 
@@ -381,7 +381,7 @@ def sigmoid_cross_entropy_with_logits(
     logits: Any = None,
     name: str | None = None,
 ) -> Any:
-    """-labels * log(sigmoid(x)) - (1 - labels) * log(1 - sigmoid(x)), element by element.
+    """-labels * log(sigmoid(x)) - (1 - labels) * log(1 - sigmoid(x)), each by itself.
 
     Written as max(x, 0) - x * labels + log(1 + exp(-|x|)), which does not overflow.
     """

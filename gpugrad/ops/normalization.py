@@ -295,8 +295,8 @@ def fused_batch_norm(
         mean is None or variance is None
     ):
         raise ValueError(
-            "Both `mean` and `variance` must be a 1D tensor when `is_training` is False "
-            f"or `exponential_avg_factor` != 1.0. Received: `mean` {mean!r} and "
+            "Both `mean` and `variance` must be a 1D tensor when `is_training` is "
+            f"False or `exponential_avg_factor` != 1.0. Received: `mean` {mean!r} and "
             f"`variance` {variance!r}"
         )
     x = rules.operand(x, "input")

@@ -31,7 +31,11 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` under the arguments that NumPy's reductions take."""
 
     def reduction(
-        a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
     ) -> Any:
         _no_out(out)
         return function(_cast(a, dtype), axis, keepdims=keepdims)
@@ -42,7 +46,9 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same for those without ``dtype``."""
 
-    def reduction(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    def reduction(
+        a: Any, axis: Any = None, out: Any = None, keepdims: bool = False
+    ) -> Any:
         _no_out(out)
         return function(a, axis, keepdims=keepdims)
 
@@ -109,7 +115,9 @@ def _std(
 
 
 def _position(function: Callable[..., Any]) -> Callable[..., Any]:
-    def position(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    def position(
+        a: Any, axis: Any = None, out: Any = None, keepdims: bool = False
+    ) -> Any:
         _no_out(out)
         if axis is None:
             found = function(apply_op("Reshape", a, [-1]), 0)

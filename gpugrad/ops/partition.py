@@ -64,7 +64,7 @@ def _partition_lower(b: Builder, site: Site) -> Sequence[View]:
         )
     members = _members(b.value(partitions), site.attrs["num_partitions"])
     table = b.reshape(data, (partitions.size, *data.shape[rank:]))
-    parts = []
+    parts: list[View] = []
     for places in members:
         index = b.literal(places, dtypes.int64)
         shape = (len(places), *table.shape[1:])

@@ -119,9 +119,9 @@ def all_axes(x: Any) -> Any:
     Range over the rank, under the names that TensorFlow gives them. A value that
     an op runs on at once takes an array.
     """
-    shape = x._shape if isinstance(x, Tensor) else np.shape(x)
-    if hasattr(x, "__gpugrad_value__"):
-        return np.arange(len(shape), dtype=np.int32)
+    shape: shapes.Partial = x._shape if isinstance(x, Tensor) else np.shape(x)
+    if rules.is_value(x):
+        return np.arange(len(np.shape(x)), dtype=np.int32)
     graph = graph_of(x)
     if shape is None:
         rank = graph.apply("Rank", x)
@@ -370,9 +370,7 @@ def _prod_grad(op: Any, dy: Any) -> Any:
     table = graph.apply("Reshape", moved, counts)
     before = graph.apply("Cumprod", table, 0, exclusive=True)
     after = graph.apply("Cumprod", table, 0, exclusive=True, reverse=True)
-    others = graph.apply(
-        "Reshape", rules.conj(before) * rules.conj(after), moved_sizes
-    )
+    others = graph.apply("Reshape", rules.conj(before) * rules.conj(after), moved_sizes)
     inverse = graph.apply("InvertPermutation", perm)
     others = graph.apply("Transpose", others, inverse, name="transpose")
     return [graph.apply("Reshape", dy * others, sizes), None]

@@ -184,10 +184,10 @@ def repeat(
         counts = convert_to_tensor(repeats, name="repeats")
         if counts.dtype is not dtypes.int32:
             counts = apply_op("Cast", counts, DstT=dtypes.int32)
-        shape = shape_of(data)
+        shape, rank = shape_of(data), data.ndim or 1
         if counts.shape.num_elements() == 1:
             once = apply_op("Reshape", counts, [])
-            multiples = [once if i == axis + 1 else 1 for i in range(data.ndim + 1)]
+            multiples = [once if i == axis + 1 else 1 for i in range(rank + 1)]
             tiled = tile(expand_dims(data, axis + 1), multiples)
             parts = [shape[:axis], [once * shape[axis]], shape[axis + 1 :]]
             return apply_op("Reshape", tiled, apply_op("ConcatV2", parts, 0))

@@ -70,7 +70,7 @@ def _slice_value(op: Operation, inputs: list[Any]) -> Any:
     if x is None or x.size > FOLD_LIMIT or not (is_known(begin) and is_known(size)):
         return None
     sizes = _slice_sizes(x.shape, begin.tolist(), size.tolist())
-    part = x[tuple(builtins.slice(b, b + n) for b, n in zip(begin.tolist(), sizes))]  # type: ignore[operator]
+    part = x[tuple(builtins.slice(b, b + n) for b, n in zip(begin.tolist(), sizes))]
     result = tidy(part, op.inputs[0].dtype)
     return None if result is None else [result]
 
@@ -150,8 +150,12 @@ def _masks(attrs: dict[str, Any]) -> Masks:
     return Masks(*[attrs[name] for name in _MASKS])
 
 
-def plan(shape: Sizes, begin: Sizes, end: Sizes, strides: Sizes, masks: Masks) -> Plan:
-    """What a strided slice takes; ValueError if it is not a slice of ``shape``."""
+def plan(shape: Sizes, entries: Sequence[Sizes], masks: Masks) -> Plan:
+    """What a strided slice takes; ValueError if it is not a slice of ``shape``.
+
+    ``entries``: begin, end and strides.
+    """
+    begin, end, strides = entries
     rank, count = len(shape), len(strides)
     if masks.ellipsis & (masks.ellipsis - 1):
         raise ValueError("Multiple ellipses in slice spec not allowed")
@@ -251,7 +255,7 @@ def _strided_infer(op: Operation) -> Any:
     entries = _entries(op, op.inputs[1:4])
     if x._shape is None or entries is None:
         return ((x.dtype, None),)
-    made = plan(x._shape, *entries, _masks(op.attrs))
+    made = plan(x._shape, entries, _masks(op.attrs))
     return ((x.dtype, tuple(1 if a < 0 else made.sizes[a] for a in made.result)),)
 
 
@@ -259,10 +263,10 @@ def _strided_value(op: Operation, inputs: list[Any]) -> Any:
     x, *entries = inputs
     if x is None or x.size > FOLD_LIMIT or not all(is_known(e) for e in entries):
         return None
-    made = plan(x.shape, *[e.tolist() for e in entries], _masks(op.attrs))
+    made = plan(x.shape, [e.tolist() for e in entries], _masks(op.attrs))
     part = x
     for axis, (start, size, step) in enumerate(zip(*made[:3])):
-        indices = start + step * np.arange(size)
+        indices = (start or 0) + step * np.arange(size or 0)
         part = np.take(part, indices, axis)
     part = part.reshape([1 if a < 0 else made.sizes[a] for a in made.result])
     result = tidy(part, op.inputs[0].dtype)
@@ -271,7 +275,7 @@ def _strided_value(op: Operation, inputs: list[Any]) -> Any:
 
 def _strided_view(view: View, entries: Sequence[Sizes], attrs: dict[str, Any]) -> View:
     """The part of ``view`` that a strided slice with known entries takes."""
-    made = plan(view.shape, *entries, _masks(attrs))
+    made = plan(view.shape, entries, _masks(attrs))
     starts, sizes = (
         tuple(s or 0 for s in made.starts),
         tuple(n or 0 for n in made.sizes),
@@ -305,12 +309,10 @@ family.op(
 def _strided_grad(op: Operation, dy: Tensor) -> Any:
     x, *entries = op.inputs
     shape = shape_of(x, entries[0].dtype, graph=op.graph)
-    known = [values.constant_value(t) for t in entries]
-    entries = [t if k is None else k for t, k in zip(entries, known)]
+    known = [values.constant_value(t) for t in (shape, *entries)]
+    inputs = [t if k is None else k for t, k in zip((shape, *entries), known)]
     masks = {name: op.attrs[name] for name in _MASKS}
-    static = values.constant_value(shape)
-    shape_input = shape if static is None else static
-    grad = op.graph.apply("StridedSliceGrad", shape_input, *entries, dy, **masks)
+    grad = op.graph.apply("StridedSliceGrad", *inputs, dy, **masks)
     return [grad, None, None, None]
 
 

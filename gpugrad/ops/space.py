@@ -34,7 +34,7 @@ def _depth_infer(to_depth: bool) -> Any:
             raise ValueError(f"Shape must be rank 4 but is rank {len(x._shape)}")
         last = op.attrs["data_format"] == "NHWC"
         n, c = x._shape[0], x._shape[3 if last else 1]
-        size = x._shape[1:3] if last else x._shape[2:]
+        size: tuple[int | None, ...] = x._shape[1:3] if last else x._shape[2:]
         many = block * block
         if to_depth:
             size = tuple(_quotient(s, block) for s in size)

@@ -83,7 +83,7 @@ def _split_sizes(sizes: Sequence[int | None], total: int | None) -> list[int | N
     found = list(sizes)
     if found.count(-1) > 1:
         raise ValueError(f"There can only be one -1 in the sizes of a split: {found}")
-    known = sum(n for n in found if n not in (None, -1))  # type: ignore[misc]
+    known = sum(n for n in found if n not in (None, -1))
     if -1 in found:
         rest = None if total is None or None in found else total - known
         if rest is not None and rest < 0:

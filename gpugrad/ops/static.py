@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.space import View
 from gpugrad.ops.family import FOLD_LIMIT, is_known
+from gpugrad.shapes import known
 
 Dims = tuple[int | None, ...]
 
@@ -58,10 +60,10 @@ def moved(
         if not all(is_known(v) for v in inputs[1:]):
             return None
         try:
-            result = np.asarray(fn(op, *inputs))
+            array = np.asarray(fn(op, *inputs))
         except (ValueError, IndexError):
             return None  # the same mistake is an error where it has a node to name
-        result = tidy(result, op.inputs[0].dtype)
+        result = tidy(array, op.inputs[0].dtype)
         return None if result is None else [result]
 
     return value
@@ -76,8 +78,8 @@ def outputs(result: Any) -> list[Tensor]:
 
 def known_axis(axis: Tensor) -> int | None:
     """An axis, a scalar, as an integer; None if it is not known while building."""
-    known = constant_value(axis)
-    return None if known is None else int(known.reshape(-1)[0])
+    value = constant_value(axis)
+    return None if value is None else int(value.reshape(-1)[0])
 
 
 # --- shapes as tensors: a constant where it is known --------------------------------
@@ -112,7 +114,7 @@ def size_of(
     graph = graph or x.graph
     shape = x._shape
     if shape is not None and None not in shape:
-        value = np.array(int(np.prod(shape, dtype=np.int64)), dtype.np_dtype)
+        value = np.array(prod(known(shape)), dtype.np_dtype)
         return constant_in(graph, value, dtype, name)
     tensor: Tensor = graph.apply("Size", x, name=name, out_type=dtype)
     return tensor
@@ -129,26 +131,26 @@ def constant_in(graph: Graph, value: np.ndarray, dtype: DType, name: str) -> Ten
 
 def resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
     """``shape`` with its -1 worked out for ``size`` elements; else ValueError."""
-    known = 1
+    product = 1
     for extent in shape:
         if extent < -1:
             raise ValueError(
                 f"Size {shape.index(extent)} must be non-negative, not {extent}"
             )
-        known *= 1 if extent == -1 else extent
+        product *= 1 if extent == -1 else extent
     if list(shape).count(-1) > 1:
         raise ValueError("Only one input size may be -1, not both 0 and 1")
     if -1 in shape:
-        if known == 0 or size % known:
+        if product == 0 or size % product:
             raise ValueError(
                 f"Input to reshape is a tensor with {size} values, but the requested "
-                f"shape {list(shape)} requires a multiple of {known}"
+                f"shape {list(shape)} requires a multiple of {product}"
             )
-        return tuple(size // known if n == -1 else n for n in shape)
-    if known != size:
+        return tuple(size // product if n == -1 else n for n in shape)
+    if product != size:
         raise ValueError(
             f"Input to reshape is a tensor with {size} values, but the requested "
-            f"shape {list(shape)} has {known}"
+            f"shape {list(shape)} has {product}"
         )
     return tuple(shape)
 

@@ -227,9 +227,7 @@ def _matrix_norm(x: Any, ord: Any, axis: tuple[int, int]) -> Any:
     if ord == 2:
         return _spectral_norm(x, axis)
     rows, columns = axis if ord == 1 else (axis[1], axis[0])
-    return reduce_max(
-        reduce_sum(abs(x), rows, keepdims=True), columns, keepdims=True
-    )
+    return reduce_max(reduce_sum(abs(x), rows, keepdims=True), columns, keepdims=True)
 
 
 def _spectral_norm(x: Any, axis: tuple[int, int]) -> Any:

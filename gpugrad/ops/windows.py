@@ -72,7 +72,7 @@ def window_of(attrs: dict[str, Any], sizes: Dims) -> Window:
         pads = spatial(pairs, data_format)
         if len(pairs) != len(sizes) + 2 or any(p < 0 for p in flat):
             raise ValueError(
-                f"explicit_paddings must be {len(sizes) + 2} pairs of sizes, not {flat}."
+                f"explicit_paddings must be {len(sizes) + 2} pairs, not {flat}."
             )
     elif padding != "SAME":
         raise ValueError(
@@ -104,7 +104,8 @@ def output_sizes(window: Window, sizes: Dims) -> Dims:
             room = n + sum(window.pads[i])
             if room < reach:
                 raise ValueError(
-                    f"Negative dimension size caused by subtracting {reach} from {room}."
+                    f"Negative dimension size caused by subtracting {reach} from "
+                    f"{room}."
                 )
             out.append((room - reach) // s + 1)
     return tuple(out)
@@ -215,7 +216,9 @@ def merged(sizes: Dims, given: Dims) -> Dims:
 
 def one_for_each(value: Any, count: int, data_format: str, what: str) -> list[int]:
     """``value`` (an int, one a spatial axis, or one an axis) for every axis."""
-    values = [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
+    values = (
+        [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
+    )
     if len(values) == 1:
         values = values * count
     if len(values) == count + 2:

@@ -134,7 +134,7 @@ def test_the_machine_catches_a_missing_barrier(tmp_path):
     (kernel,) = lowered.kernels
     broken = Kernel(
         kernel.name,
-        kernel.text.replace("fold_block<Sum, 8>(a0, shared0)", BROKEN_FOLD),
+        kernel.text.replace("fold_block<JoinSum, 8>(a0, shared0)", BROKEN_FOLD),
         *kernel[2:],
     )
     assert broken.text != kernel.text
@@ -148,7 +148,7 @@ def test_the_machine_catches_a_missing_barrier(tmp_path):
 
 
 BROKEN_FOLD = """([&]() {
-    f32 x = fold_lanes<Sum, 32>(a0);
+    f32 x = fold_lanes<JoinSum, 32>(a0);
     if (threadIdx.x % 32 == 0) shared0[threadIdx.x / 32] = x;
     f32 sum = shared0[0];
     for (int k = 1; k < 8; ++k) sum += shared0[k];

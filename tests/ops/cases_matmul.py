@@ -92,7 +92,9 @@ CASES = [
         [size(3, 2, 4), size(4, 2)],
         label="unknown rank",
     ),
-    Case("BatchMatMulV2", tf.linalg.matvec, [size(2, 3, 4), size(2, 4)], label="matvec"),
+    Case(
+        "BatchMatMulV2", tf.linalg.matvec, [size(2, 3, 4), size(2, 4)], label="matvec"
+    ),
     Case(
         "MatMul",
         lambda a, b: tf.tensordot(a, b, [[0, 2], [1, 0]]),

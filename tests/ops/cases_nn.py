@@ -113,7 +113,9 @@ CASES = [
         [((2, 3), 1.5, 4), X],
         label="log_poisson_loss",
     ),
-    Case("BiasAdd", tf.nn.xw_plus_b, [X, ((3, 2), -2, 2), ((2,), -2, 2)], label="dense"),
+    Case(
+        "BiasAdd", tf.nn.xw_plus_b, [X, ((3, 2), -2, 2), ((2,), -2, 2)], label="dense"
+    ),
     Case(
         "Rsqrt",
         lambda x, m, v, b, g: tf.nn.batch_normalization(x, m, v, b, g, 0.01),
@@ -129,7 +131,9 @@ CASES = [
     # The mean and variance given for inference get no gradient.
     Case(
         "FusedBatchNormGradV3",
-        lambda x, s, o: fused(False)(x, s, o, np.array([0.1, 0.2]), np.array([1.0, 2.0])),
+        lambda x, s, o: fused(False)(
+            x, s, o, np.array([0.1, 0.2]), np.array([1.0, 2.0])
+        ),
         [IMAGE, CHANNELS, CHANNELS],
         label="inference",
     ),

@@ -50,7 +50,12 @@ def channels_first(function):
 
 CASES = [
     *(
-        Case("Conv2D", lambda x, w, a=a: tf.nn.conv2d(x, w, **a), [IMAGE, FILTER], label=n)
+        Case(
+            "Conv2D",
+            lambda x, w, a=a: tf.nn.conv2d(x, w, **a),
+            [IMAGE, FILTER],
+            label=n,
+        )
         for n, a in LAYOUTS
     ),
     Case(
@@ -167,7 +172,11 @@ CASES = [
         ),
         apart((1, 4, 5, 2)),
     ),
-    Case("MaxPool3D", spaced(lambda x: tf.nn.max_pool3d(x, 2, 1, "SAME") ** 2.0), [VOLUME]),
+    Case(
+        "MaxPool3D",
+        spaced(lambda x: tf.nn.max_pool3d(x, 2, 1, "SAME") ** 2.0),
+        [VOLUME],
+    ),
     Case(
         "MaxPool3DGrad",
         spaced(lambda x: tf.gradients(tf.nn.max_pool3d(x, 2, 2, "SAME") ** 2.0, x)[0]),

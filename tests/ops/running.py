@@ -52,7 +52,9 @@ def gradient_ops(function, *shapes):
         return name
 
     ops = [
-        short(op) if short(op).partition("_")[0] == op.type else f"{short(op)}:{op.type}"
+        short(op)
+        if short(op).partition("_")[0] == op.type
+        else f"{short(op)}:{op.type}"
         for op in added
         if op.type != "Const" and op.name.count("/") > 1
     ]

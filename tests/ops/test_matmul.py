@@ -101,7 +101,9 @@ def test_einsum_agrees_with_numpy(equation, sizes):
 
 def test_einsum_without_an_arrow_and_with_blanks():
     a, b = draw(2, 3), draw(3, 4)
-    np.testing.assert_allclose(value(lambda x, y: tf.einsum("ij , jk", x, y), a, b), a @ b)
+    np.testing.assert_allclose(
+        value(lambda x, y: tf.einsum("ij , jk", x, y), a, b), a @ b
+    )
     np.testing.assert_allclose(value(lambda x: tf.einsum("ba", x), a), a.T)
 
 
@@ -156,7 +158,7 @@ def test_tensordot_of_unknown_sizes(axes):
     assert result.shape.as_list() == [None, 3, None]
 
 
-# --- graphs and errors ------------------------------------------------------------------
+# --- graphs and errors ----------------------------------------------------------------
 
 GRAPHS = [
     ("matmul", tf.matmul, [(2, 3), (3, 4)], "MatMul MatMul_1", ["MatMul", "MatMul_1"]),
@@ -221,5 +223,7 @@ def test_errors_while_building(function, shapes, error, text):
 
 
 def test_a_mismatch_found_while_running_names_the_node():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="size-incompatible.*MatMul"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="size-incompatible.*MatMul"
+    ):
         value(tf.matmul, draw(2, 3), draw(2, 3), shapes=[None, None])

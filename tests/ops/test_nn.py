@@ -100,7 +100,10 @@ def test_softmax_of_extremes():
     half = value(tf.nn.softmax, np.full((1, 5000), 3.0, np.float16))
     np.testing.assert_allclose(half, 1 / 5000, rtol=1e-2)
     assert value(tf.nn.softmax, np.zeros((0, 3))).shape == (0, 3)
-    assert value(lambda x: tf.nn.softmax(x), np.zeros((2, 3)), shapes=[None]).shape == (2, 3)
+    assert value(lambda x: tf.nn.softmax(x), np.zeros((2, 3)), shapes=[None]).shape == (
+        2,
+        3,
+    )
 
 
 # --- cross entropies ------------------------------------------------------------------
@@ -116,7 +119,7 @@ def test_softmax_cross_entropy():
     check(dense, [labels, logits], [-np.log(p[0, 1])], [-np.log(p), p - labels])
     stopped = tf.nn.softmax_cross_entropy_with_logits
     check(
-        lambda l, x: stopped(labels=l, logits=x),
+        lambda z, x: stopped(labels=z, logits=x),
         [labels, logits],
         [-np.log(p[0, 1])],
         [None, p - labels],
@@ -171,7 +174,9 @@ def test_sparse_softmax_cross_entropy(dtype):
 
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_that_is_no_class(label):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"label value of {label} "):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"label value of {label} "
+    ):
         value(sparse, np.array([0, label]), np.zeros((2, 3)))
 
 
@@ -191,7 +196,8 @@ def test_sigmoid_cross_entropies():
         lambda z, x: tf.nn.weighted_cross_entropy_with_logits(z, x, 3.0), z, x
     )
     np.testing.assert_allclose(
-        y, (1 - z) * x + (1 + 2 * z) * (np.log1p(np.exp(-np.abs(x))) + np.maximum(-x, 0))
+        y,
+        (1 - z) * x + (1 + 2 * z) * (np.log1p(np.exp(-np.abs(x))) + np.maximum(-x, 0)),
     )
     y, _ = value_and_gradients(tf.nn.log_poisson_loss, z + 2, x[1:4].sum() * np.ones(5))
     np.testing.assert_allclose(y, math.e - (z + 2))
@@ -248,7 +254,9 @@ def test_dropout():
 def test_dense_layers():
     x, w, b = RNG.normal(size=(2, 3)), RNG.normal(size=(3, 4)), RNG.normal(size=4)
     np.testing.assert_allclose(value(tf.nn.xw_plus_b, x, w, b), x @ w + b)
-    np.testing.assert_allclose(value(tf.nn.relu_layer, x, w, b), np.maximum(x @ w + b, 0))
+    np.testing.assert_allclose(
+        value(tf.nn.relu_layer, x, w, b), np.maximum(x @ w + b, 0)
+    )
 
 
 def test_embedding_lookup():
@@ -368,7 +376,9 @@ def test_losses_of_logits_and_of_rows():
     got = value(tf.losses.softmax_cross_entropy, np.eye(2)[[0, 1, 1]], logits)
     wanted = -np.log(softmax(logits))[[0, 1, 2], [0, 1, 1]].mean()
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
-    got = value(tf.losses.sparse_softmax_cross_entropy, np.array([[0], [1], [1]]), logits)
+    got = value(
+        tf.losses.sparse_softmax_cross_entropy, np.array([[0], [1], [1]]), logits
+    )
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
     smooth = value(
         lambda z, x: tf.losses.softmax_cross_entropy(z, x, label_smoothing=0.2),
@@ -379,7 +389,9 @@ def test_losses_of_logits_and_of_rows():
         smooth, -np.sum(z * np.log(softmax(logits)), -1).mean(), rtol=1e-6
     )
     got = value(
-        lambda z, x: tf.losses.sigmoid_cross_entropy(z, x, label_smoothing=0.2), T, logits
+        lambda z, x: tf.losses.sigmoid_cross_entropy(z, x, label_smoothing=0.2),
+        T,
+        logits,
     )
     z = T * 0.8 + 0.1
     each = np.maximum(logits, 0) - logits * z + np.log1p(np.exp(-np.abs(logits)))
@@ -404,7 +416,7 @@ def test_losses_are_collected():
         tf.losses.get_total_loss()
 
 
-# --- graphs and errors ------------------------------------------------------------------
+# --- graphs and errors ----------------------------------------------------------------
 
 GRAPHS = [
     ("relu", tf.nn.relu, [(2, 3)], "ReluGrad", ["ReluGrad"]),
@@ -425,9 +437,9 @@ def test_gradient_graphs(_, function, shapes, ops, results):
 
 
 def test_names():
-    dense_ = built(lambda z, x: tf.nn.softmax_cross_entropy_with_logits(labels=z, logits=x),
-                   (2, 3), (2, 3))  # fmt: skip
-    assert dense_.name == "softmax_cross_entropy_with_logits_sg/Reshape_2:0"
+    stopped = tf.nn.softmax_cross_entropy_with_logits
+    loss = built(lambda z, x: stopped(labels=z, logits=x), (2, 3), (2, 3))
+    assert loss.name == "softmax_cross_entropy_with_logits_sg/Reshape_2:0"
     logistic = built(
         lambda z, x: tf.nn.sigmoid_cross_entropy_with_logits(labels=z, logits=x),
         (2,), (2,),
@@ -435,7 +447,9 @@ def test_names():
     assert (logistic.op.name, logistic.op.type) == ("logistic_loss", "AddV2")
     looked_up = built(lambda t: tf.nn.embedding_lookup(t, [0]), (2, 3))
     assert looked_up.name == "embedding_lookup/Identity:0"
-    assert built(lambda x: tf.losses.hinge_loss(x, x), (2,)).name == "hinge_loss/value:0"
+    assert (
+        built(lambda x: tf.losses.hinge_loss(x, x), (2,)).name == "hinge_loss/value:0"
+    )
 
 
 ERRORS = [

@@ -106,7 +106,9 @@ def test_filters_larger_than_the_image_and_empty_batches():
 
 def test_half_is_convolved_in_float32():
     x = np.full((1, 1, 3000, 1), 0.1, np.float16)
-    got = value(lambda x: tf.nn.conv2d(x, tf.reshape(x, [1, 3000, 1, 1]), 1, "VALID"), x)
+    got = value(
+        lambda x: tf.nn.conv2d(x, tf.reshape(x, [1, 3000, 1, 1]), 1, "VALID"), x
+    )
     np.testing.assert_allclose(got.ravel(), 3000 * float(x[0, 0, 0, 0]) ** 2, rtol=1e-3)
 
 
@@ -133,7 +135,9 @@ def test_atrous_and_dilated():
     np.testing.assert_allclose(
         value(lambda x, w: tf.nn.atrous_conv2d(x, w, 2, "VALID"), x, w), wanted
     )
-    got = value(lambda x, w: tf.nn.convolution(x, w, "VALID", dilation_rate=[2, 2]), x, w)
+    got = value(
+        lambda x, w: tf.nn.convolution(x, w, "VALID", dilation_rate=[2, 2]), x, w
+    )
     np.testing.assert_allclose(got, wanted)
 
 
@@ -210,7 +214,9 @@ def test_pools_and_their_gradients(layout, step, padding):
         for position, values in wanted.items():
             np.testing.assert_allclose(y[(slice(None), *position)], values)
         assert y[0, :, :, 0].size == len(wanted)
-        np.testing.assert_allclose(dx.transpose(np.argsort(order)), gradient, atol=1e-12)
+        np.testing.assert_allclose(
+            dx.transpose(np.argsort(order)), gradient, atol=1e-12
+        )
 
 
 def test_the_first_of_equal_maxima_gets_the_gradient():
@@ -241,11 +247,13 @@ def test_pools_of_other_ranks():
     blocks = x.reshape(1, 2, 2, 1, 2, 3, 2, 3)
     got = value(lambda t: tf.nn.max_pool3d(t, 2, 2, "VALID"), x)
     np.testing.assert_allclose(got, blocks.max((2, 4, 6)))
-    got = value(lambda t: tf.nn.pool(t, [2, 2, 2], "AVG", "VALID", strides=[2, 2, 2]), x)
+    got = value(
+        lambda t: tf.nn.pool(t, [2, 2, 2], "AVG", "VALID", strides=[2, 2, 2]), x
+    )
     np.testing.assert_allclose(got, blocks.mean((2, 4, 6)))
 
 
-# --- graphs and errors ------------------------------------------------------------------
+# --- graphs and errors ----------------------------------------------------------------
 
 IMAGE, FILTER = (2, 5, 6, 2), (3, 2, 2, 3)
 GRAPHS = [
@@ -292,7 +300,11 @@ ERRORS = [
     (conv(), [(4, 4, 2), (2, 2, 2, 1)], "rank 4 but is rank 3"),
     (conv(padding="FOO"), [IMAGE, FILTER], "padding"),
     (conv(padding=[[0, 0], [1, 1]]), [IMAGE, FILTER], "size 4"),
-    (conv(padding=[[1, 0], [0, 0], [0, 0], [0, 0]]), [IMAGE, FILTER], "batch and depth"),
+    (
+        conv(padding=[[1, 0], [0, 0], [0, 0], [0, 0]]),
+        [IMAGE, FILTER],
+        "batch and depth",
+    ),
     (conv(strides=[1, 2, 3, 4, 5]), [IMAGE, FILTER], "length 1, 2 or 4"),
     (conv(strides=0), [IMAGE, FILTER], "at least 1"),
     (conv(padding="VALID"), [(1, 1, 1, 2), FILTER], "subtracting 3 from 1"),

@@ -124,7 +124,7 @@ def _accumulate(body: Body, tile: Tile) -> None:
     lines, names = text.point_values(body, nest, run, roots, {}, axes, indexing)
     body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
     for number, (fold, name) in enumerate(zip(tile.folds, names)):
-        body.add(f"a{number}[e] = {join(fold)}::join(a{number}[e], {name});")
+        body.add(f"a{number}[e] = {join(fold)}::of(a{number}[e], {name});")
     body.add("}", "}")
 
 
@@ -151,7 +151,7 @@ def _join(body: Body, tile: Tile) -> None:
     for number, fold in enumerate(tile.folds):
         shared = f"shared{number}"
         body.add(
-            f"a{number}[e] = {join(fold)}::join(a{number}[e], "
+            f"a{number}[e] = {join(fold)}::of(a{number}[e], "
             f"{shared}[threadIdx.y + step][cell]);",
             f"{shared}[threadIdx.y][cell] = a{number}[e];",
         )

@@ -30,12 +30,12 @@ _WARP_ROW: Final = 2048
 _UNROLLED_COST: Final = 64
 
 _JOINS: Final = {
-    "sum": "Sum",
-    "prod": "Product",
-    "max": "Maximum",
-    "min": "Minimum",
-    "all": "All",
-    "any": "Any",
+    "sum": "JoinSum",
+    "prod": "JoinProduct",
+    "max": "JoinMaximum",
+    "min": "JoinMinimum",
+    "all": "JoinAll",
+    "any": "JoinAny",
 }
 # What the folds of numbers are among truth values.
 _OF_BOOL: Final = {"sum": "any", "max": "any", "prod": "all", "min": "all"}
@@ -212,7 +212,7 @@ def _fold_level(
     def accumulate(run: Run, lines: list[str], found: list[str]) -> None:
         body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
         for fold, name, value in zip(level, names, found):
-            body.add(f"{name} = {join(fold)}::join({name}, {value});")
+            body.add(f"{name} = {join(fold)}::of({name}, {value});")
         body.add("}")
 
     body.add("{")

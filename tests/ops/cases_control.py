@@ -1,0 +1,126 @@
+"""Rows for the ops that contain graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import gpugrad.compat.v1 as tf
+from tests.ops.harness import Case
+
+VECTOR = ((3,), -1.5, 1.5)
+SCALAR = ((), 0.5, 1.5)
+
+
+def _noise() -> Any:
+    """Zero, by way of an op with state: what holds it is stateful."""
+    zero = tf.py_func(lambda: np.float64(0.0), [], tf.float64)
+    zero.set_shape([])
+    return zero
+
+
+def _called(x: Any, w: Any) -> Any:
+    return tf.function(lambda a, b: (tf.sin(a) * b, a * a))(x, w)
+
+
+def _called_twice(x: Any, w: Any) -> Any:
+    f = tf.function(lambda a: tf.tanh(a * w))
+    return f(f(x)) * x
+
+
+def _stateful_call(x: Any) -> Any:
+    return tf.function(lambda a: tf.exp(a) + _noise())(x)
+
+
+def _chosen(taken: bool) -> Any:
+    def build(x: Any, w: Any) -> Any:
+        pred = tf.placeholder_with_default(taken, [])
+        return tf.cond(pred, lambda: (tf.sin(x) * w, w), lambda: (x * x * x, x + w))
+
+    return build
+
+
+def _chosen_with_state(x: Any) -> Any:
+    pred = tf.placeholder_with_default(True, [])
+    return tf.cond(pred, lambda: tf.sin(x) + _noise(), lambda: x)
+
+
+def _one_of(x: Any, w: Any) -> Any:
+    index = tf.placeholder_with_default(1, [])
+    return tf.switch_case(index, [lambda: x, lambda: tf.sin(x * w), lambda: w])
+
+
+def _one_of_with_state(x: Any) -> Any:
+    index = tf.placeholder_with_default(1, [])
+    return tf.switch_case(index, [lambda: x, lambda: tf.sin(x) + _noise()])
+
+
+def _loop(x: Any, w: Any) -> Any:
+    def body(i: Any, a: Any, b: Any) -> Any:
+        return i + 1, tf.sin(a * w) + b, b * w
+
+    return tf.while_loop(lambda i, a, b: i < 3, body, [0, x, w])[1:]
+
+
+def _loop_in_loop(x: Any, w: Any) -> Any:
+    def inner(i: Any, a: Any) -> Any:
+        b = tf.while_loop(lambda j, b: j < 2, lambda j, b: (j + 1, tf.sin(b) * x), [0, a])
+        return i + 1, b[1] + w
+
+    return tf.while_loop(lambda i, a: i < 2, inner, [0, x])[1]
+
+
+def _choice_in_loop(x: Any, w: Any) -> Any:
+    def body(i: Any, a: Any) -> Any:
+        even = tf.equal(i % 2, 0)
+        return i + 1, tf.cond(even, lambda: tf.sin(a) * w, lambda: a + x)
+
+    return tf.while_loop(lambda i, a: i < 3, body, [0, x])[1]
+
+
+def _call_in_loop(x: Any, w: Any) -> Any:
+    f = tf.function(lambda a, b: tf.sin(a) * b)
+    body = lambda i, a: (i + 1, f(a, w))  # noqa: E731
+    return tf.while_loop(lambda i, a: i < 3, body, [0, x])[1]
+
+
+def _loop_with_state(x: Any) -> Any:
+    body = lambda i, a: (i + 1, tf.sin(a) + _noise())  # noqa: E731
+    return tf.while_loop(lambda i, a: i < 3, body, [0, x])[1]
+
+
+def _custom(x: Any, w: Any) -> Any:
+    @tf.custom_gradient
+    def f(a: Any, b: Any) -> Any:
+        return tf.sin(a) * b, lambda dy: (dy * tf.cos(a) * b, dy * tf.sin(a))
+
+    return f(x, w) * x
+
+
+def _identities(x: Any, w: Any) -> Any:
+    return [t * t for t in tf.identity_n([x, w])]
+
+
+def _recomputed(x: Any, w: Any) -> Any:
+    return tf.recompute_grad(lambda a: tf.sin(tf.exp(a) * w) * a)(x)
+
+
+CASES = [
+    Case("PartitionedCall", _called, [VECTOR, VECTOR]),
+    Case("PartitionedCall", _called_twice, [VECTOR, VECTOR], label="twice"),
+    Case("StatefulPartitionedCall", _stateful_call, [VECTOR]),
+    Case("StatelessIf", _chosen(True), [VECTOR, VECTOR], label="then"),
+    Case("StatelessIf", _chosen(False), [VECTOR, VECTOR], label="else"),
+    Case("If", _chosen_with_state, [VECTOR]),
+    Case("StatelessCase", _one_of, [VECTOR, VECTOR]),
+    Case("Case", _one_of_with_state, [VECTOR]),
+    Case("StatelessWhile", _loop, [VECTOR, VECTOR]),
+    Case("StatelessWhile", _loop_in_loop, [VECTOR, VECTOR], label="nested"),
+    Case("StatelessWhile", _choice_in_loop, [VECTOR, VECTOR], label="with_a_choice"),
+    Case("StatelessWhile", _call_in_loop, [VECTOR, VECTOR], label="with_a_call"),
+    Case("While", _loop_with_state, [VECTOR]),
+    Case("IdentityN", _identities, [VECTOR, VECTOR]),
+    Case("IdentityN", _custom, [VECTOR, VECTOR], label="custom_gradient"),
+    Case("RecomputeBarrier", _recomputed, [VECTOR, VECTOR]),
+]
