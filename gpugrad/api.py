@@ -53,6 +53,7 @@ TABLE: Final = (
     ("ops.arithmetic", ". math", "ceil floor rint"),
     ("ops.arithmetic", "v1", "mul=multiply sub=subtract neg=negative"),
     ("ops.basic", ".", """
+        convert_to_tensor_or_indexed_slices
         ensure_shape group identity identity_n no_op placeholder
         placeholder_with_default stop_gradient tuple
     """),
@@ -195,7 +196,7 @@ TABLE: Final = (
     """),
     ("ops.select", ".", "where"),
     ("ops.select", "v1", "where_v2"),
-    ("ops.slicing", ".", "slice strided_slice"),
+    ("ops.slicing", ".", "newaxis slice strided_slice"),
     ("ops.sort", ".", "argsort sort"),
     ("ops.sort", "nn math", "top_k"),
     ("ops.space", ". nn", """

@@ -201,6 +201,8 @@ def seed(graph: Graph, y: Tensor, dy: Any, name: str) -> Any:
                 f"{y.dtype.name})"
             )
         return fill.ones(graph, y, name)
+    if y.dtype is dtypes.variant:
+        return dy  # what a loop has saved: no op but loops and branches takes it
     _check_class(y, dy)
     if isinstance(dy, IndexedSlices):
         return IndexedSlices(

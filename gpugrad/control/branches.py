@@ -15,7 +15,6 @@ from gpugrad.control.derivative import (
     node_of,
     taken_apart,
     total,
-    zeros,
 )
 from gpugrad.dtypes import resource, variant
 from gpugrad.errors import InvalidArgumentError
@@ -196,9 +195,8 @@ def _columns(
     op: Operation, derivatives: Sequence[Derivative], fed: Sequence[dict[Tensor, Any]]
 ) -> tuple[list[int], list[list[Any]]]:
     """The inputs that have gradients, and for each its gradient in every branch."""
-    node = node_of(op)
     slots, columns = [], []
-    for index, x in enumerate(node.inputs):
+    for index, x in enumerate(op.inputs):
         if index == 0 or x.dtype is variant or not x.dtype.is_trainable:
             continue
         column = []
@@ -231,7 +229,7 @@ def _completed(
                 like = next(g for g in column if g is not None)
                 gradient = _no_rows(derivative.graph, like, shapes.known(shape))
             else:
-                gradient = zeros(derivative.graph, derivative.graph.adopt(x))
+                gradient = derivative.zeros_for(x)
         complete.append(gradient)
     return complete
 

@@ -34,11 +34,22 @@ class Derivative:
             ]
             found = gradients_v1(list(ys), list(xs), self.weights)
         self.gradients = dict(zip(xs, found))
+        # (placeholder, tensor beside the op) for what the body itself has no input for.
+        self.added: list[tuple[Tensor, Tensor]] = []
 
     def zeros(self, x: Tensor) -> Tensor:
-        """Zeros in the place of a gradient that there is none of."""
+        """Zeros in the place of a gradient; ``x`` is a tensor of the body."""
         with graph_context(self.graph):
             return zeros(self.graph, self.graph.adopt(x))
+
+    def zeros_for(self, x: Tensor) -> Tensor:
+        """Zeros for an input of the op that the body does not use."""
+        with graph_context(self.graph):
+            if x.dtype is resource:
+                return zeros(self.graph, x)
+            like = self.graph.apply("Placeholder", dtype=x.dtype, shape=x._shape)
+            self.added.append((like, x))
+            return zeros(self.graph, like)
 
     def used(self, results: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """(tensor of the body, placeholder) for all that ``results`` are computed from."""

@@ -70,6 +70,10 @@ class GradientInputs:
             else:
                 feeds.append((_TO_BE_SAVED, len(saved)))
                 saved.append(tensor)
+        for placeholder, tensor in derivative.added:
+            if placeholder._consumers:
+                placeholders.append(placeholder)
+                feeds.append((self.place(tensor), None))
         return placeholders, feeds, saved
 
     def saved_at(self, node: Operation, saved: Any) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
 from gpugrad.errors import GraphError, GraphTypeError, describe
-from gpugrad.graph import constant, defaults
+from gpugrad.graph import constant, defaults, lookup
 from gpugrad.graph.scopes import (
     Controller,
     Names,
@@ -472,57 +472,7 @@ class Graph:
         Raises KeyError for an unknown name, ValueError for a name of the wrong kind
         or an element of another graph, TypeError for anything else.
         """
-        if isinstance(obj, str):
-            return self._named(obj, allow_tensor, allow_operation)
-        method = getattr(obj, "__graph_element__", None)
-        if method is not None:
-            obj = method()
-        kinds = ((Tensor, allow_tensor), (Operation, allow_operation))
-        for kind, allowed in kinds:
-            if isinstance(obj, kind) and allowed:
-                if obj.graph is not self:
-                    raise ValueError(f"{obj!r} is not an element of this graph.")
-                return obj
-        wanted = " or ".join(k.__name__ for k, allowed in kinds if allowed)
-        raise TypeError(f"Can not convert a {type(obj).__name__} into a {wanted}.")
-
-    def _named(self, name: str, allow_tensor: bool, allow_operation: bool) -> Any:
-        op_name, colon, index = name.partition(":")
-        if not colon:
-            op = self._by_name.get(name)
-            if not allow_operation:
-                kind = "refers to an Operation" if op else "looks like an (invalid)"
-                raise ValueError(
-                    f"The name '{name}' {kind} name, not a Tensor. Tensor names must "
-                    'be of the form "<op_name>:<output_index>".'
-                )
-            if op is None:
-                raise KeyError(
-                    f"The name '{name}' refers to an Operation not in the graph."
-                )
-            return op
-        if not allow_tensor:
-            raise ValueError(
-                f"The name '{name}' appears to refer to a Tensor, not an Operation."
-            )
-        if not index.isdigit():
-            raise ValueError(
-                f"The name '{name}' looks a like a Tensor name, but is not a valid one."
-                ' Tensor names must be of the form "<op_name>:<output_index>".'
-            )
-        op = self._by_name.get(op_name)
-        if op is None:
-            raise KeyError(
-                f"The name '{name}' refers to a Tensor which does not exist. The "
-                f"operation, '{op_name}', does not exist in the graph."
-            )
-        if int(index) >= len(op.outputs):
-            raise KeyError(
-                f"The name '{name}' refers to a Tensor which does not exist. The "
-                f"operation, '{op_name}', exists but only has {len(op.outputs)} "
-                "outputs."
-            )
-        return op.outputs[int(index)]
+        return lookup.element(self, obj, allow_tensor, allow_operation)
 
     # --- collections and the rest -----------------------------------------------------
 

@@ -8,9 +8,14 @@ from typing import Any, NoReturn
 
 from gpugrad import shapes
 from gpugrad.dtypes import as_dtype
-from gpugrad.errors import GradientLookupError, InvalidArgumentError
+from gpugrad.errors import (
+    GradientLookupError,
+    GraphTypeError,
+    InvalidArgumentError,
+)
 from gpugrad.graph.build import (
     apply_op,
+    convert_to_tensor,
     executing_eagerly,
     get_default_graph,
 )
@@ -139,6 +144,20 @@ def _each(value: Any, function: Callable[[Any], Tensor]) -> Any:
         parts, rebuild = value.__parts__()
         return rebuild(*[None if p is None else function(p) for p in parts])
     return function(value)
+
+
+def convert_to_tensor_or_indexed_slices(
+    value: Any, dtype: Any = None, name: str | None = None
+) -> Any:
+    """``value`` as a tensor; IndexedSlices stay what they are."""
+    if not isinstance(value, IndexedSlices):
+        return convert_to_tensor(value, dtype, name)
+    if dtype is not None and as_dtype(dtype) is not value.dtype:
+        raise GraphTypeError(
+            f"Tensor conversion requested dtype {as_dtype(dtype).name} for IndexedSlices "
+            f"with dtype {value.dtype.name}."
+        )
+    return value
 
 
 # --- StopGradient, PreventGradient --------------------------------------------------

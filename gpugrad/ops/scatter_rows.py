@@ -9,6 +9,8 @@ from gpugrad.ops.static import on_host
 
 # The ufunc of each way to combine rows that have one index.
 UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"}
+# What CuPy has atomic updates for.
+_ATOMIC = ("float32", "float64", "int32", "uint32", "uint64")
 
 
 def combine(xp: Any, out: Any, kind: str, index: Any, rows: Any) -> None:
@@ -26,7 +28,13 @@ def combine(xp: Any, out: Any, kind: str, index: Any, rows: Any) -> None:
         out[...] = wide.astype(out.dtype)
     elif on_host(xp):
         _combine_on_host(xp, out, ufunc, index, rows)
-    elif kind == "prod":
+    elif kind == "sum" and out.dtype.name in ("int64", "complex64", "complex128"):
+        # Sums of int64 are those of uint64; a complex sum is two real ones.
+        part = {"int64": "uint64", "complex64": "float32"}.get(
+            out.dtype.name, "float64"
+        )
+        ufunc.at(out.view(part), index, xp.ascontiguousarray(rows).view(part))
+    elif kind == "prod" or out.dtype.name not in _ATOMIC:
         _combine_in_rounds(xp, out, ufunc, index, rows)
     else:
         ufunc.at(out, index, rows)

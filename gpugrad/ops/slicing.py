@@ -21,6 +21,9 @@ family = OpFamily()
 
 Sizes = Sequence[int | None]
 
+# A new axis in x[..., newaxis], as in NumPy.
+newaxis = None
+
 # --- Slice --------------------------------------------------------------------------
 
 

@@ -18,7 +18,8 @@ from gpugrad.backends.cupy.text import Kernel, module_source
 
 ARCHS = ("sm_80", "sm_90", "sm_100")
 _INSTALL = "pip install 'gpugrad[nvrtc]'"
-_MODULE_KERNELS = 32
+# Starting the disassembler takes half a second, so modules are large.
+_MODULE_KERNELS = 128
 _THREADS = 2
 
 

@@ -103,7 +103,7 @@ def _identities(x: Any, w: Any) -> Any:
 
 
 def _recomputed(x: Any, w: Any) -> Any:
-    return tf.recompute_grad(lambda a: tf.sin(tf.exp(a) * w) * a)(x)
+    return tf.recompute_grad(lambda a, b: tf.sin(tf.exp(a) * b) * a)(x, w)
 
 
 CASES = [

@@ -95,8 +95,8 @@ GRADIENTS = [
     (lambda a: tf.reshape(a, [6]), "Reshape", "Reshape"),
     (lambda a: tf.transpose(a), "InvertPermutation transpose:Transpose", "transpose"),
     (lambda a: tf.expand_dims(a, 0), "Reshape", "Reshape"),
-    (lambda a: tf.concat([a, x(1, 3)], 0), "mod:FloorMod ConcatOffset Slice Slice_1:Slice",
-     "Slice"),
+    (lambda a: tf.concat([a, x(1, 3)], 0),
+     "mod:FloorMod ConcatOffset Slice Slice_1:Slice", "Slice"),
     (lambda a: tf.stack([a, x(2, 3)]), "unstack:Unpack", "unstack"),
     (lambda a: tf.unstack(a), "stack:Pack", "stack"),
     (lambda a: tf.split(a, 3, 1), "concat:ConcatV2", "concat"),
@@ -107,8 +107,9 @@ GRADIENTS = [
      "Reshape_1:Reshape Sum", "Sum"),
     (lambda a: tf.pad(a, [[1, 1], [0, 0]]), "stack:Pack Slice Reshape Slice_1:Slice",
      "Slice_1"),
-    (lambda a: tf.gather(a, [0]), "ExpandDims strided_slice:StridedSlice concat:ConcatV2 "
-     "Reshape Reshape_1:Reshape", "Reshape"),
+    (lambda a: tf.gather(a, [0]),
+     "ExpandDims strided_slice:StridedSlice concat:ConcatV2 Reshape Reshape_1:Reshape",
+     "Reshape"),
     (lambda a: tf.broadcast_to(a, [2, 2, 3]), "BroadcastGradientArgs Sum Reshape",
      "Reshape"),
     (lambda a: tf.identity(a), "", None),
@@ -207,7 +208,8 @@ REFUSED = [
     (lambda: tf.range(0, 5, 0), ValueError, "delta != 0"),
     (lambda: tf.placeholder(None), TypeError, "dtype"),
     (lambda: tf.constant(1.5, tf.int32), TypeError, "Expected int32, but got 1.5"),
-    (lambda: tf.constant([1, 2, 3], shape=[2]), ValueError, "Takes at most 2, but got 3"),
+    (lambda: tf.constant([1, 2, 3], shape=[2]), ValueError,
+     "Takes at most 2, but got 3"),
     (lambda: tf.constant(ones(2)), TypeError, "not symbolic tensors"),
     (lambda: tf.group(1), TypeError, "not int: 1"),
     (lambda: tf.tuple([None]), ValueError, "at least one that is not None"),
@@ -226,7 +228,8 @@ def test_refused_while_building(build, kind, text):
 # (the op, of a fed tensor; what is fed; a part of the message)
 REFUSED_WHEN_RUN = [
     (lambda t: tf.gather(ones(5), t), [7], "indices[0] = 7 is not in [0, 5)"),
-    (lambda t: tf.gather(ones(5), t), [[0], [-1]], "indices[1,0] = -1 is not in [0, 5)"),
+    (lambda t: tf.gather(ones(5), t), [[0], [-1]],
+     "indices[1,0] = -1 is not in [0, 5)"),
     (lambda t: tf.gather_nd(ones(2, 2), t), [[0, 2]],
      "indices[0] = [0, 2] does not index into shape [2, 2]"),
     (lambda t: tf.unsorted_segment_sum(ones(2), t, 2), [0, 5],
@@ -270,7 +273,7 @@ def test_prevent_gradient():
             tf.gradients(y, t)
 
 
-# --- order ------------------------------------------------------------------------------
+# --- order ---------------------------------------------------------------------------
 
 
 def test_tuple_waits_for_all():
@@ -308,7 +311,7 @@ def test_group_makes_one_op_a_device():
         assert parts == {"group_deps/NoOp": "", "group_deps/NoOp_1": "/device:CPU:0"}
 
 
-# --- NumPy's functions -------------------------------------------------------------------
+# --- NumPy's functions ----------------------------------------------------------------
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 
