@@ -104,12 +104,9 @@ TABLE: Final = (
     ("ops.gather", ".", "batch_gather gather gather_nd"),
     ("ops.host_function", ".", "numpy_function py_func"),
     ("ops.initializers", "v1", """
-        constant_initializer=Constant glorot_normal_initializer=glorot_normal
-        glorot_uniform_initializer=glorot_uniform ones_initializer=Ones
-        random_normal_initializer=RandomNormal
-        random_uniform_initializer=RandomUniform
+        glorot_normal_initializer=glorot_normal glorot_uniform_initializer=glorot_uniform
         truncated_normal_initializer=TruncatedNormal
-        variance_scaling_initializer=VarianceScaling zeros_initializer=Zeros
+        variance_scaling_initializer=VarianceScaling
     """),
     ("ops.initializers", ".", """
         constant_initializer=Constant ones_initializer=Ones
@@ -166,12 +163,10 @@ TABLE: Final = (
         reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum
     """),
     ("ops.reduce", "math", "reduce_euclidean_norm"),
-    ("ops.sampling", ".", "random_shuffle"),
-    ("ops.sampling", "v1", "multinomial"),
-    ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
     ("ops.repeat", ".", "broadcast_to repeat tile"),
     ("ops.reverse", ".", "reverse reverse_sequence roll"),
-    ("ops.sampling", ".", "multinomial random_shuffle"),
+    ("ops.sampling", ".", "random_shuffle"),
+    ("ops.sampling", "v1", "multinomial"),
     ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
     ("ops.scan", ". math", "cumprod cumsum"),
     ("ops.scan", "math", "cumulative_logsumexp"),

@@ -93,9 +93,7 @@ class DType:
             return getattr(np.iinfo(self.np_dtype), which)
         if self.is_floating:
             if self.name == "bfloat16":
-                import ml_dtypes
-
-                return getattr(ml_dtypes.finfo(self.np_dtype), which)
+                return getattr(_ml_dtypes.finfo(self.np_dtype), which)
             return getattr(np.finfo(self.np_dtype), which)
         if self.is_bool:
             return which == "max"
@@ -151,12 +149,13 @@ variant: Final = DType("variant", 21, None, "h")
 uint32: Final = DType("uint32", 22, np.uint32, "u")
 uint64: Final = DType("uint64", 23, np.uint64, "u")
 # Without ml_dtypes bfloat16 has a name but no values.
+_ml_dtypes: Any
 try:
     import ml_dtypes as _ml_dtypes
 except ImportError:
-    bfloat16: Final = DType("bfloat16", 14, None, "f")
-else:
-    bfloat16: Final = DType("bfloat16", 14, _ml_dtypes.bfloat16, "f")
+    _ml_dtypes = None
+_bfloat16_type = None if _ml_dtypes is None else _ml_dtypes.bfloat16
+bfloat16: Final = DType("bfloat16", 14, _bfloat16_type, "f")
 
 ALL: Final = (
     float16, bfloat16, float32, float64, complex64, complex128,
@@ -164,9 +163,11 @@ ALL: Final = (
     bool_, string, resource, variant,
 )  # fmt: skip
 
-_BY_NAME: Final[dict[Any, DType]] = {d.name: d for d in ALL}
-_BY_NAME |= {"half": float16, "float": float32, "double": float64}
-_BY_NAME |= {d.as_datatype_enum: d for d in ALL}
+_BY_NAME: Final[dict[Any, DType]] = {
+    **{d.name: d for d in ALL},
+    **{d.as_datatype_enum: d for d in ALL},
+    **{"half": float16, "float": float32, "double": float64},
+}
 _BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {
     d.np_dtype: d for d in ALL if d.np_dtype is not None and d is not string
 }

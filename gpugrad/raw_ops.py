@@ -7,10 +7,17 @@ from gpugrad.graph.build import apply_op
 from gpugrad.graph.spec import REGISTRY, OpSpec
 
 
+# Inputs that TensorFlow's functions call otherwise than its op definitions.
+_RENAMED = {"reduction_indices": "axis", "dim": "axis", "split_dim": "axis"}
+
+
 def _function(spec: OpSpec) -> Callable[..., Any]:
     names = [formal.name for formal in spec.inputs]
 
     def call(*, name: str | None = None, **kwargs: Any) -> Any:
+        for formal, public in _RENAMED.items():
+            if formal in names and public in kwargs and public not in names:
+                kwargs[formal] = kwargs.pop(public)
         absent = [n for n in names if n not in kwargs]
         if absent:
             raise TypeError(

@@ -10,7 +10,8 @@ from typing import Any
 
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant
-from gpugrad.graph.defaults import graph_context, stack
+from gpugrad.graph.defaults import graph_context as graph_context
+from gpugrad.graph.defaults import stack
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Operation, Tensor
 

@@ -93,6 +93,8 @@ class Operation:
         if self.device:
             lines.append(f'device: "{self.device}"')
         for key in sorted(self.attrs):
+            if key[0] == "_" and key not in _PRINTED:
+                continue  # ours, such as the tensors of a body
             lines.append(f'attr {{\n  key: "{key}"\n  value {{')
             lines.append(f"    {_attr_text(self.attrs[key])}\n  }}\n}}")
         return "\n".join(lines) + "\n"
@@ -102,6 +104,10 @@ class Operation:
 
     def __str__(self) -> str:
         return self.node_def
+
+
+# The attributes with an underscore that are TensorFlow's.
+_PRINTED = ("_class", "_gradient_op_type")
 
 
 def _attr_text(value: Any) -> str:
@@ -116,6 +122,8 @@ def _attr_text(value: Any) -> str:
     if isinstance(value, (str, bytes)):
         text = value.decode() if isinstance(value, bytes) else value
         return f's: "{text}"'
+    if hasattr(value, "building_function"):
+        return f'func {{ name: "{value.name}" }}'
     if isinstance(value, np.ndarray):
         return f"tensor {{ {value.dtype} {list(value.shape)} }}"
     return f"value: {value}"

@@ -154,8 +154,8 @@ def convert_to_tensor_or_indexed_slices(
         return convert_to_tensor(value, dtype, name)
     if dtype is not None and as_dtype(dtype) is not value.dtype:
         raise GraphTypeError(
-            f"Tensor conversion requested dtype {as_dtype(dtype).name} for IndexedSlices "
-            f"with dtype {value.dtype.name}."
+            f"Tensor conversion requested dtype {as_dtype(dtype).name} for "
+            f"IndexedSlices with dtype {value.dtype.name}."
         )
     return value
 

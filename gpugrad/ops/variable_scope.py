@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.errors import describe
@@ -488,7 +490,7 @@ def _dtype_of_value(value: Any, wanted: DType | None) -> DType:
     found = getattr(value, "dtype", None)
     if not isinstance(found, DType):
         found = dtypes.of_numpy(constant.to_array(value).dtype)
-        if wanted is not None and not isinstance(value, Tensor):
+        if wanted is not None and not isinstance(value, (np.ndarray, np.generic)):
             # A Python number takes the dtype asked for; an array has its own.
             array = constant.to_array(value, wanted)
             found = dtypes.of_numpy(array.dtype)

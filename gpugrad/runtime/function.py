@@ -119,7 +119,7 @@ class Function:
         input_signature: Sequence[TensorSpec] | None = None,
     ) -> None:
         self.python_function = python_function
-        self._name: str = name or getattr(python_function, "__name__", "function")
+        self._name = name or str(getattr(python_function, "__name__", "function"))
         self.input_signature = (
             None if input_signature is None else tuple(input_signature)
         )

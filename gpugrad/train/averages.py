@@ -69,12 +69,10 @@ class ExponentialMovingAverage:
     def _shadow(self, variable: Variable) -> Variable:
         graph = variable.graph
         name = f"{variable.op.name}/{self._name}"
-        keys = [GraphKeys.GLOBAL_VARIABLES, GraphKeys.MOVING_AVERAGE_VARIABLES]
+        graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, variable)
         with graph.control_dependencies(None), graph.name_scope(None):
             with graph.colocate_with(variable):
-                return Variable(
-                    variable.initial_value, trainable=False, collections=keys, name=name
-                )
+                return Variable(variable.initial_value, trainable=False, name=name)
 
     def _update(self, variable: Variable, rate: Any) -> Operation:
         average = self._averages[variable]

@@ -15,6 +15,7 @@ from gpugrad.graph.graph import Graph
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.graph.variable import GraphKeys, Variable
+from gpugrad.ops.fill import zeros, zeros_like
 
 _VALID = (dtypes.float32, dtypes.float64, dtypes.float16, dtypes.bfloat16)
 
@@ -276,18 +277,10 @@ class Optimizer:
 
 def _zeros(variable: Variable) -> Callable[[], Tensor]:
     """Zeros like the variable, also where its shape is only known when it runs."""
-
-    def make() -> Tensor:
-        graph = variable.graph
-        dims = variable._shape
-        if dims is None or None in dims:
-            tensor: Tensor = graph.apply("ZerosLike", variable.initial_value)
-        else:
-            from_value = graph.convert(0, variable.dtype)
-            tensor = graph.apply("Fill", list(dims), from_value, name="zeros")
-        return tensor
-
-    return make
+    dims = variable._shape
+    if dims is None or None in dims:
+        return lambda: zeros_like(variable.initial_value)
+    return lambda: zeros(list(dims), variable.dtype)
 
 
 def _hidden(beside: Variable, initial: Any, name: str) -> Variable:

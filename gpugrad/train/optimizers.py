@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from gpugrad.graph.gate import group_ops
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.graph.variable import Variable
+from gpugrad.ops.fill import zeros_like
 from gpugrad.train.optimizer import Optimizer
 
 
@@ -78,21 +79,13 @@ class _ByOneOp(Optimizer):
         return op
 
 
-def _filled(variable: Variable, value: float) -> Any:
+def _filled(variable: Variable, value: float) -> Callable[[], Tensor]:
     """An initial value: ``value`` everywhere, in the shape of ``variable``."""
-
-    def make() -> Tensor:
-        graph = variable.graph
-        number = graph.convert(np.asarray(value, variable.dtype.np_dtype))
-        dims = variable._shape
-        if dims is None or None in dims:
-            size: Any = graph.apply("Shape", variable.initial_value)
-        else:
-            size = list(dims)
-        filled: Tensor = graph.apply("Fill", size, number)
-        return filled
-
-    return make
+    number = np.asarray(value, variable.dtype.np_dtype)
+    dims = variable._shape
+    if dims is None or None in dims:
+        return lambda: zeros_like(variable.initial_value) + number
+    return lambda: build.convert_to_tensor(np.full(dims, number))
 
 
 class GradientDescentOptimizer(_ByOneOp):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gpugrad.compat.v1 as tf
 import pytest
 
 import gpugrad as gg
+import gpugrad.compat.v1 as tf
 
 
 @pytest.fixture(autouse=True)

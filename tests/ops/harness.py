@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gpugrad.compat.v1 as tf
 import numpy as np
+
+import gpugrad.compat.v1 as tf
 
 EPS = 1e-5
 RTOL = 1e-6

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, namedtuple
 
-import gpugrad.compat.v1 as tf
-from gpugrad.runtime import devices
 import numpy as np
 import pytest
 
 import gpugrad as gg
+import gpugrad.compat.v1 as tf
+from gpugrad.runtime import devices
 
 
 @pytest.fixture(autouse=True)

@@ -80,23 +80,23 @@ class Nvrtc:
             flags = [o.encode() for o in (*options, f"-arch={arch}")]
             argv = (ctypes.c_char_p * len(flags))(*flags)
             status = library.nvrtcCompileProgram(program, len(flags), argv)
-            log = self._text(program, "nvrtcGetProgramLog")
+            raw = self._result(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")
+            log = raw.rstrip(b"\0").decode("utf-8", "replace")
             if status != 0:
                 raise CompileError(explain_log(log, arch))
-            return Compiled(self._bytes(program, "nvrtcGetCUBIN"), log)
+            cubin = self._result(program, "nvrtcGetCUBINSize", "nvrtcGetCUBIN")
+            return Compiled(cubin, log)
         finally:
             library.nvrtcDestroyProgram(ctypes.byref(program))
 
-    def _bytes(self, program: ctypes.c_void_p, getter: str) -> bytes:
+    def _result(self, program: ctypes.c_void_p, sizer: str, getter: str) -> bytes:
         size = ctypes.c_size_t()
-        ask_size = getattr(self._library, getter + "Size")
-        self._check(ask_size(program, ctypes.byref(size)), "give its result")
+        status = getattr(self._library, sizer)(program, ctypes.byref(size))
+        self._check(status, "size its result")
         buffer = ctypes.create_string_buffer(size.value)
-        self._check(getattr(self._library, getter)(program, buffer), "give its result")
+        status = getattr(self._library, getter)(program, buffer)
+        self._check(status, "give its result")
         return buffer.raw[: size.value]
-
-    def _text(self, program: ctypes.c_void_p, getter: str) -> str:
-        return self._bytes(program, getter).rstrip(b"\0").decode("utf-8", "replace")
 
 
 def explain_log(log: str, arch: str) -> str:

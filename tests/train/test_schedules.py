@@ -1,0 +1,98 @@
+"""Learning rate schedules, the global step, moving averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpugrad.compat.v1 as tf
+
+
+@pytest.fixture(autouse=True)
+def graph() -> Iterator[tf.Graph]:
+    with tf.Graph().as_default() as fresh:
+        yield fresh
+
+
+@pytest.mark.parametrize(
+    ("make", "value"),
+    [
+        (lambda t, s: t.exponential_decay(0.1, s, 10, 0.5), 0.0707107),
+        (lambda t, s: t.exponential_decay(0.1, s, 10, 0.5, staircase=True), 0.1),
+        (lambda t, s: t.polynomial_decay(0.1, s, 10, 0.01), 0.055),
+        (lambda t, s: t.polynomial_decay(0.1, s, 2, 0.01), 0.01),
+        (lambda t, s: t.polynomial_decay(0.1, s, 4, 0.0, cycle=True), 0.0375),
+        (lambda t, s: t.inverse_time_decay(0.1, s, 10, 0.5), 0.08),
+        (lambda t, s: t.natural_exp_decay(0.1, s, 10, 0.5), 0.0778801),
+        (lambda t, s: t.cosine_decay(0.1, s, 10), 0.05),
+        (lambda t, s: t.piecewise_constant(s, [5, 9], [1.0, 0.5, 0.1]), 1.0),
+        (lambda t, s: t.piecewise_constant(s, [4, 9], [1.0, 0.5, 0.1]), 0.5),
+        (lambda t, s: t.piecewise_constant(s, [1, 4], [1.0, 0.5, 0.1]), 0.1),
+    ],
+)
+def test_schedules_at_step_five(make: Callable[..., Any], value: float) -> None:
+    step = tf.constant(5, tf.int64)
+    with tf.Session() as session:
+        assert session.run(make(tf.train, step)) == pytest.approx(value, rel=1e-5)
+
+
+def test_schedules_refuse() -> None:
+    with pytest.raises(ValueError, match="global_step is required"):
+        tf.train.exponential_decay(0.1, None, 10, 0.5)
+    with pytest.raises(ValueError, match="1 less"):
+        tf.train.piecewise_constant(tf.constant(1), [1], [1.0])
+
+
+def test_global_step() -> None:
+    assert tf.train.get_global_step() is None
+    step = tf.train.get_or_create_global_step()
+    assert (step.name, step.dtype) == ("global_step:0", tf.int64)
+    assert tf.train.get_or_create_global_step() is step
+    assert not step.trainable
+    with pytest.raises(ValueError, match="already exists"):
+        tf.train.create_global_step()
+    with tf.Session() as session:
+        session.run(step.initializer)
+        assert tf.train.global_step(session, step) == 0
+    for wrong in (tf.Variable(1.0), tf.Variable([1, 2])):
+        with pytest.raises(TypeError):
+            tf.train.assert_global_step(wrong)
+
+
+def test_moving_averages() -> None:
+    v = tf.Variable(np.float64(1.0), name="v")
+    average = tf.train.ExponentialMovingAverage(0.9)
+    with tf.control_dependencies([v.assign_add(1.0).op]):
+        update = average.apply([v])
+    shadow = average.average(v)
+    assert shadow.name == "v/ExponentialMovingAverage:0"
+    assert average.average_name(v) == "v/ExponentialMovingAverage"
+    assert average.variables_to_restore() == {"v/ExponentialMovingAverage": v}
+    expected, value = 1.0, 1.0
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(update)
+            value += 1.0
+            expected = 0.9 * expected + 0.1 * value
+            assert session.run(shadow) == pytest.approx(expected, rel=1e-5)
+
+
+def test_moving_averages_are_quicker_at_first() -> None:
+    v = tf.Variable(0.0)
+    average = tf.train.ExponentialMovingAverage(0.9, num_updates=0)
+    with tf.control_dependencies([v.assign(1.0).op]):
+        update = average.apply()
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(update)
+        assert session.run(average.average(v)) == pytest.approx(0.9)
+
+
+def test_moving_averages_refuse() -> None:
+    average = tf.train.ExponentialMovingAverage(0.9)
+    with pytest.raises(TypeError, match="no moving average"):
+        average.apply([tf.Variable(1)])
