@@ -33,8 +33,8 @@ TABLE: Final = (
     ("shapes", ".", "Dimension TensorShape"),
     ("dtypes", ".", """
         DType as_dtype bfloat16 bool=bool_ complex128 complex64 double=float64 float16
-        float32 float64 half=float16 int16 int32 int64 int8 resource string uint16 uint32
-        uint64 uint8 variant
+        float32 float64 half=float16 int16 int32 int64 int8 resource string uint16
+        uint32 uint64 uint8 variant
     """),
     ("autodiff.options", ".", "AggregationMethod UnconnectedGradients"),
     ("autodiff.registration", ".", "RegisterGradient no_gradient"),
@@ -47,8 +47,8 @@ TABLE: Final = (
     ("ops.arg", ". math", "argmax argmin"),
     ("ops.arg", "v1", "arg_max=argmax arg_min=argmin"),
     ("ops.arithmetic", ". math", """
-        abs accumulate_n add add_n maximum minimum multiply negative pow round scalar_mul
-        sign square squared_difference subtract
+        abs accumulate_n add add_n maximum minimum multiply negative pow round
+        scalar_mul sign square squared_difference subtract
     """),
     ("ops.arithmetic", ". math", "ceil floor rint"),
     ("ops.arithmetic", "v1", "mul=multiply sub=subtract neg=negative"),
@@ -104,7 +104,8 @@ TABLE: Final = (
     ("ops.gather", ".", "batch_gather gather gather_nd"),
     ("ops.host_function", ".", "numpy_function py_func"),
     ("ops.initializers", "v1", """
-        glorot_normal_initializer=glorot_normal glorot_uniform_initializer=glorot_uniform
+        glorot_normal_initializer=glorot_normal
+        glorot_uniform_initializer=glorot_uniform
         truncated_normal_initializer=TruncatedNormal
         variance_scaling_initializer=VarianceScaling
     """),
@@ -153,7 +154,8 @@ TABLE: Final = (
         avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
         max_pool3d pool
     """),
-    ("ops.random", ".", "random_normal random_uniform set_random_seed truncated_normal"),
+    ("ops.random", ".",
+     "random_normal random_uniform set_random_seed truncated_normal"),
     ("ops.random", "v1", "get_seed"),
     ("ops.random", "random", """
         normal=random_normal set_seed=set_random_seed truncated_normal
@@ -178,7 +180,8 @@ TABLE: Final = (
     """),
     ("ops.scatter", ".", """
         scatter_nd tensor_scatter_add tensor_scatter_max tensor_scatter_min
-        tensor_scatter_sub tensor_scatter_update tensor_scatter_nd_add=tensor_scatter_add
+        tensor_scatter_sub tensor_scatter_update
+        tensor_scatter_nd_add=tensor_scatter_add
         tensor_scatter_nd_max=tensor_scatter_max
         tensor_scatter_nd_min=tensor_scatter_min
         tensor_scatter_nd_sub=tensor_scatter_sub
@@ -231,7 +234,8 @@ TABLE: Final = (
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.branches", ".", "case cond switch_case"),
     ("control.loop", ".", "while_loop"),
-    ("control.custom_gradient", ".", "custom_gradient grad_pass_through recompute_grad"),
+    ("control.custom_gradient", ".",
+     "custom_gradient grad_pass_through recompute_grad"),
     ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),
     ("runtime.function", ".", "TensorSpec function"),
     ("runtime.eager", ".", "EagerTensor"),

@@ -6,7 +6,6 @@ from typing import Any
 from gpugrad.graph.build import apply_op
 from gpugrad.graph.spec import REGISTRY, OpSpec
 
-
 # Inputs that TensorFlow's functions call otherwise than its op definitions.
 _RENAMED = {"reduction_indices": "axis", "dim": "axis", "split_dim": "axis"}
 
@@ -24,16 +23,21 @@ def _function(spec: OpSpec) -> Callable[..., Any]:
                 f"{spec.type}() missing required keyword arguments: {', '.join(absent)}"
             )
         inputs = [kwargs.pop(n) for n in names]
-        unknown = [k for k in kwargs if k not in spec.attrs and k not in _type_attrs(spec)]
+        unknown = [
+            k for k in kwargs if k not in spec.attrs and k not in _type_attrs(spec)
+        ]
         if unknown:
             raise TypeError(
-                f"{spec.type}() has no argument {unknown[0]!r}. Its inputs are {names}, "
+                f"{spec.type}() has no argument {unknown[0]!r}. Its inputs are "
+                f"{names}, "
                 f"its attributes {sorted(spec.attrs)}."
             )
         return apply_op(spec.type, *inputs, name=name, **kwargs)
 
     call.__name__ = call.__qualname__ = spec.type
-    call.__doc__ = f"The {spec.type} op; inputs {names}, attributes {sorted(spec.attrs)}."
+    call.__doc__ = (
+        f"The {spec.type} op; inputs {names}, attributes {sorted(spec.attrs)}."
+    )
     return call
 
 

@@ -2,18 +2,14 @@
 
 from typing import Any
 
-import gpugrad
 from gpugrad import api, raw_ops, train
 
-__version__ = gpugrad.__version__
-
-_names = api.names("v1")
-globals().update(_names)
+_names = api.names("v1") | {"raw_ops": raw_ops, "train": train}
 for _place in api.places():
     _names[_place] = api.Namespace(f"{__name__}.{_place}", api.names("v1", _place))
 globals().update(_names)
 
-__all__ = sorted([*_names, "__version__", "raw_ops", "train"])
+__all__ = sorted([*_names, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

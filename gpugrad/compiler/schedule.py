@@ -51,8 +51,9 @@ def needed(
 ) -> list[Operation]:
     """The operations behind ``tensors`` and ``ops``, in the order of creation.
 
-    Fed tensors and operations that are done are not looked behind. Creation order respects data and control
-    edges, and is the program order of reads and writes of variables.
+    Fed tensors and operations that are done are not looked behind. Creation order
+    respects data and control edges, and is the program order of reads and writes of
+    variables.
     """
     stack = [t.op for t in tensors if t not in fed]
     stack.extend(op for op in ops if op not in fed)

@@ -29,7 +29,7 @@ from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
-# --- If, StatelessIf, Case, StatelessCase -----------------------------------------------
+# --- If, StatelessIf, Case, StatelessCase ---------------------------------------------
 #
 # ``_branches`` are the bodies; an If has its then-branch first. See feeds.py for
 # ``_feeds`` (one tuple a branch) and ``_saved``.
@@ -60,7 +60,8 @@ def _is_true(value: np.ndarray) -> bool:
         raise InvalidArgumentError(
             None,
             None,
-            f"The predicate must be one boolean, not {value.dtype} of shape {value.shape}.",
+            f"The predicate must be one boolean, not {value.dtype} of shape "
+            f"{value.shape}.",
         )
     return bool(value.reshape(())[()])
 
@@ -161,9 +162,7 @@ def _branch_grad(op: Operation, *dys: Any) -> Any:
         and any(feeds.has_element_gradient(d, f, i) for d, f in zip(derivatives, fed))
     ]  # fmt: skip
     packs = [
-        tuple(
-            tuple(feeds.element_gradients(d, f, i)) for d, f in zip(derivatives, fed)
-        )
+        tuple(tuple(feeds.element_gradients(d, f, i)) for d, f in zip(derivatives, fed))
         for i in lists
     ]
     rebuild: Any = None
@@ -247,13 +246,15 @@ def _no_rows(graph: Any, like: IndexedSlices, shape: tuple[int, ...]) -> Indexed
 # --- building -------------------------------------------------------------------------
 
 
-def _body(outer: Any, function: Callable[[], Any], name: str) -> tuple[Any, Any, list[Any]]:
+def _body(
+    outer: Any, function: Callable[[], Any], name: str
+) -> tuple[FunctionGraph, Any, list[Tensor | None]]:
     """(graph, structure, leaves) of a branch; leaves are tensors or None."""
     graph = FunctionGraph(outer, name)
     with build.graph_context(graph):
         result = function()
         leaves, _ = nest.flatten(result)
-        tensors = []
+        tensors: list[Tensor | None] = []
         for leaf in leaves:
             if leaf is None:
                 tensors.append(None)
@@ -344,11 +345,11 @@ def cond(
             raise TypeError(f"'{label}' must be callable.")
     if isinstance(pred, bool):
         raise TypeError("pred must not be a Python bool", pred)
-    assert true_fn is not None and false_fn is not None
+    functions = [f for f in (true_fn, false_fn) if f is not None]
     return _choose(
         "If",
         pred,
-        [true_fn, false_fn],
+        functions,
         lambda _: "true_fn and false_fn arguments to tf.cond",
         name or "cond",
     )
@@ -483,7 +484,9 @@ def _check_case(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
     count = sum(bool(a) for a in arrays)
     if site.attrs["some"] and not count:
         raise InvalidArgumentError(
-            None, None, "None of the conditions of case() is true, and it has no default."
+            None,
+            None,
+            "None of the conditions of case() is true, and it has no default.",
         )
     if site.attrs["exclusive"] and count > 1:
         raise InvalidArgumentError(

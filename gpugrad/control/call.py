@@ -22,7 +22,7 @@ from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
-# --- PartitionedCall, StatefulPartitionedCall -------------------------------------------
+# --- PartitionedCall, StatefulPartitionedCall -----------------------------------------
 #
 # ``f`` is the body. ``_inputs`` and ``_outputs`` are those of its tensors that the
 # call's inputs stand for and that the call gives. The first ``_count`` outputs are the

@@ -34,8 +34,10 @@ class CustomGradient:
         functools.update_wrapper(self, function)
 
     def __get__(self, instance: Any, owner: Any = None) -> CustomGradient:
-        return self if instance is None else CustomGradient(
-            self._function.__get__(instance, owner)
+        return (
+            self
+            if instance is None
+            else CustomGradient(self._function.__get__(instance, owner))
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +53,7 @@ class CustomGradient:
         result, grad_fn = self._function(*args)
         if not callable(grad_fn):
             raise TypeError(
-                f"A custom_gradient function must return its result and a function that "
+                "A custom_gradient function must return its result and a function that "
                 f"computes gradients, not {grad_fn!r}."
             )
         leaves, rebuild = nest.flatten(result)
@@ -81,7 +83,7 @@ class CustomGradient:
 def _input_gradients(grads: Any, variables: Sequence[Variable]) -> list[Any]:
     """What a grad_fn returned, as one list: of the arguments, then of variables."""
     if not variables:
-        return nest_gradients(grads)
+        return _listed(grads)
     of_args, of_variables = grads
     listed = list(of_variables)
     if len(listed) != len(variables):
@@ -89,15 +91,15 @@ def _input_gradients(grads: Any, variables: Sequence[Variable]) -> list[Any]:
             "Must return gradient for each variable from @custom_gradient grad_fn: "
             f"{len(listed)} for {len(variables)} variables."
         )
-    return nest_gradients(of_args) + listed
+    return _listed(of_args) + listed
 
 
-def nest_gradients(grads: Any) -> list[Any]:
+def _listed(grads: Any) -> list[Any]:
     """Gradients out of any structure; IndexedSlices are one gradient."""
     if isinstance(grads, dict):
-        return [g for key in sorted(grads) for g in nest_gradients(grads[key])]
+        return [g for key in sorted(grads) for g in _listed(grads[key])]
     if isinstance(grads, (list, tuple)):
-        return [g for item in grads for g in nest_gradients(item)]
+        return [g for item in grads for g in _listed(item)]
     return [grads]
 
 
@@ -185,7 +187,7 @@ def _barrier_grad(op: Operation, *dys: Any) -> Any:
 
 
 def recompute_grad(f: Callable[..., Any]) -> Any:
-    """``f`` with a gradient that computes f's inner values again instead of keeping them.
+    """``f`` with a gradient that computes inner values again instead of keeping them.
 
     The same values and gradients, for less memory and more work.
     """

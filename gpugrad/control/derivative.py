@@ -28,14 +28,18 @@ class Derivative:
         self.body = body
         self.graph = FunctionGraph(body, f"{body.name}_grad")
         with graph_context(self.graph):
-            self.weights = [
-                self.graph.apply("Placeholder", name="dy", dtype=y.dtype, shape=y._shape)
-                for y in ys
-            ]
+            self.weights = [self._placeholder("dy", y) for y in ys]
             found = gradients_v1(list(ys), list(xs), self.weights)
         self.gradients = dict(zip(xs, found))
         # (placeholder, tensor beside the op) for what the body itself has no input for.
         self.added: list[tuple[Tensor, Tensor]] = []
+
+    def _placeholder(self, name: str, like: Tensor) -> Tensor:
+        dtype, shape = like.dtype, like._shape
+        found: Tensor = self.graph.apply(
+            "Placeholder", name=name, dtype=dtype, shape=shape
+        )
+        return found
 
     def zeros(self, x: Tensor) -> Tensor:
         """Zeros in the place of a gradient; ``x`` is a tensor of the body."""
@@ -47,12 +51,12 @@ class Derivative:
         with graph_context(self.graph):
             if x.dtype is resource:
                 return zeros(self.graph, x)
-            like = self.graph.apply("Placeholder", dtype=x.dtype, shape=x._shape)
+            like = self._placeholder("like", x)
             self.added.append((like, x))
             return zeros(self.graph, like)
 
     def used(self, results: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(tensor of the body, placeholder) for all that ``results`` are computed from."""
+        """(tensor of the body, placeholder) for what ``results`` are computed from."""
         seen = {t.op for t in results}
         stack = list(seen)
         while stack:

@@ -58,7 +58,9 @@ class GradientInputs:
         ``fed`` are the forward body's feeds; inputs from number ``kept`` on keep their
         value throughout, so they need not be saved.
         """
-        placeholders, feeds, saved = [], [], []
+        placeholders: list[Tensor] = []
+        feeds: list[Feed] = []
+        saved: list[Tensor] = []
         for tensor, placeholder in derivative.used(results):
             placeholders.append(placeholder)
             index, element = fed.get(tensor, (-1, None))
@@ -79,7 +81,8 @@ class GradientInputs:
     def saved_at(self, node: Operation, saved: Any) -> int:
         """Let ``node`` give what was saved, as one more output; its input number."""
         node.attrs["_saved"].append(saved)
-        self.tensors.append(self.op.graph.adopt(node.graph.add_output(node, variant, ())))
+        output = node.graph.add_output(node, variant, ())
+        self.tensors.append(self.op.graph.adopt(output))
         return len(self.tensors) - 1
 
 
@@ -141,4 +144,3 @@ family.op(
     host=_zeros_like_saved,
 )
 family.no_gradient("ZerosLikeSaved")
-

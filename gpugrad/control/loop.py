@@ -1,4 +1,4 @@
-"""While: a body that runs again and again, and its gradient, which runs it backwards."""
+"""While: a body that runs again and again, and its gradient, which runs back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
-# --- While, StatelessWhile --------------------------------------------------------------
+# --- While, StatelessWhile ------------------------------------------------------------
 #
 # The first inputs are the loop variables, as many as the body has outputs: a counter
 # from 0, the limit of the counter, then the user's. ``_shapes`` are what is known of
@@ -146,8 +146,10 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     ]  # fmt: skip
     packs = [tuple(feeds.element_gradients(derivative, fed, i)) for i in lists]
     with build.graph_context(graph):
-        counter = graph.apply("Placeholder", name="counter", dtype=dtypes.int32, shape=())
-        limit = graph.apply("Placeholder", name="limit", dtype=dtypes.int32, shape=())
+        counter, limit = (
+            graph.apply("Placeholder", name=name, dtype=dtypes.int32, shape=())
+            for name in ("counter", "limit")
+        )
         sums = [
             graph.apply("Placeholder", name="sum", dtype=g.dtype, shape=g._shape)
             for g in invariants.values()
@@ -213,7 +215,9 @@ def _invariant_gradients(
         if index < carried or x.dtype is variant or not x.dtype.is_trainable:
             continue
         terms = [
-            derivative.gradients.get(p) for p, feed in fed.items() if feed == (index, None)
+            derivative.gradients.get(p)
+            for p, feed in fed.items()
+            if feed == (index, None)
         ]
         with build.graph_context(derivative.graph):
             gradient = densify(total(terms))
@@ -287,8 +291,9 @@ def while_loop(
         initial = [build.convert_to_tensor(leaf) for leaf in leaves]
         dims = _invariants(items, initial, shape_invariants)
         with graph.name_scope(name or "while") as scope:
-            found = _build(graph, cond, body, initial, dims, rebuild, maximum_iterations,
-                           scope)  # fmt: skip
+            found = _build(
+                graph, cond, body, initial, dims, rebuild, maximum_iterations, scope
+            )
             results = [graph.apply("Identity", t) for t in found][2:]
         if not back_prop:
             results = [graph.apply("StopGradient", t) for t in results]
@@ -341,10 +346,11 @@ def _invariants(
         shape = shapes.as_partial(invariant)
         if not _within(tensor._shape, shape):
             raise ValueError(
-                f"The shape invariant specified for {tensor.name} is not compatible with "
-                f"the initial shape of the loop variable. It enters the loop with shape "
-                f"{shapes.text(tensor._shape)}, but the specified shape invariant is "
-                f"{shapes.text(shape)}."
+                f"The shape invariant specified for {tensor.name} is not compatible "
+                "with the initial shape of the loop variable. It enters the loop with "
+                f"shape {shapes.text(tensor._shape)}, but the specified shape "
+                "invariant "
+                f"is {shapes.text(shape)}."
             )
         dims.append(shape)
     return dims
@@ -353,14 +359,18 @@ def _invariants(
 def _flat_shapes(items: Any, wanted: Any) -> list[Any]:
     """Shapes in the structure of the loop variables, one a leaf."""
     if isinstance(items, dict):
-        return [s for key in sorted(items) for s in _flat_shapes(items[key], wanted[key])]
+        return [
+            s for key in sorted(items) for s in _flat_shapes(items[key], wanted[key])
+        ]
     if isinstance(items, (list, tuple)):
         if not isinstance(wanted, (list, tuple)) or len(items) != len(wanted):
             raise ValueError(
-                "The two structures don't have the same nested structure: loop_vars have "
-                f"{len(items)} elements, shape_invariants are {wanted}."
+                "The two structures don't have the same nested structure: loop_vars "
+                f"have {len(items)} elements, shape_invariants are {wanted}."
             )
-        return [s for item, want in zip(items, wanted) for s in _flat_shapes(item, want)]
+        return [
+            s for item, want in zip(items, wanted) for s in _flat_shapes(item, want)
+        ]
     return [wanted]
 
 
@@ -405,8 +415,8 @@ def _build(
         returned = _as_list(result) if len(packed) != 1 else _single(result, packed)
         if nest.shape_of(returned) != nest.shape_of(list(packed)):
             raise ValueError(
-                "The two structures don't have the same nested structure.\n\nThe body of "
-                f"the loop returned {result}, the loop variables are {packed}."
+                "The two structures don't have the same nested structure.\n\nThe body "
+                f"of the loop returned {result}, the loop variables are {packed}."
             )
         leaves, _ = nest.flatten(returned)
         tensors = [body_graph.convert(leaf) for leaf in leaves]
@@ -443,12 +453,12 @@ def _build(
 
 def _single(result: Any, packed: Sequence[Any]) -> list[Any]:
     """What a body of one loop variable returned, as a list of one."""
-    if isinstance(result, (list, tuple)) and len(result) == 1:
-        if not isinstance(packed[0], (list, tuple)) or isinstance(
-            result[0], (list, tuple)
-        ):
-            return list(result)
-    return [result]
+    if not isinstance(result, (list, tuple)) or len(result) != 1:
+        return [result]
+    # (x,) is the list of one, unless the loop variable is itself a list of one.
+    sequence = isinstance(packed[0], (list, tuple))
+    wrapped = not sequence or isinstance(result[0], (list, tuple))
+    return list(result) if wrapped else [result]
 
 
 def _check_alike(
@@ -459,14 +469,16 @@ def _check_alike(
         if before.dtype is not after.dtype:
             raise TypeError(
                 f"Loop var {before.name} enters the loop with type {before.dtype.name} "
-                f"but has type {after.dtype.name} after 1 iteration. {before.name} type "
-                "should remain constant."
+                f"but has type {after.dtype.name} after 1 iteration. {before.name} "
+                "type should remain constant."
             )
         if not _within(after._shape, shape):
             raise GraphError(
                 f"Input tensor `{before.name}` enters the loop with shape "
-                f"{shapes.text(shape)}, but has shape {shapes.text(after._shape)} after "
+                f"{shapes.text(shape)}, but has shape {shapes.text(after._shape)} "
+                "after "
                 "one iteration. To allow the shape to vary across iterations, use the "
-                "`shape_invariants` argument of tf.while_loop to specify a less-specific "
+                "`shape_invariants` argument of tf.while_loop to specify a "
+                "less-specific "
                 "shape."
             )

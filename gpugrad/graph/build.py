@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant
 from gpugrad.graph.defaults import graph_context as graph_context
 from gpugrad.graph.defaults import stack
-from gpugrad.graph.graph import Graph
+from gpugrad.graph.graph import Graph, NameScope
 from gpugrad.graph.tensor import Operation, Tensor
 
 _lock = threading.Lock()
@@ -170,10 +169,9 @@ def _dtype(dtype: Any) -> DType | None:
     return None if dtype is None else as_dtype(dtype).base_dtype
 
 
-@contextmanager
 def name_scope(
     name: str | None, default_name: str | None = None, values: Any = None
-) -> Iterator[str]:
+) -> NameScope:
     """Prefix the names of ops made inside; gives the prefix.
 
     ``default_name`` is used when ``name`` is None. ``values`` are the tensors that
@@ -183,12 +181,7 @@ def name_scope(
         raise TypeError(f"name for name_scope must be a string, not {name!r}.")
     graph = graph_of(*(values or ()))
     scope = default_name if name is None else name
-    if graph is _current():
-        with graph.name_scope(scope) as prefix:
-            yield prefix
-    else:
-        with graph_context(graph), graph.name_scope(scope) as prefix:
-            yield prefix
+    return NameScope(graph, scope, graph is not _current())
 
 
 def _current() -> Graph:

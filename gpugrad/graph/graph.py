@@ -13,7 +13,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
 from gpugrad.errors import GraphError, GraphTypeError, describe
-from gpugrad.graph import constant, defaults, lookup
+from gpugrad.graph import constant, defaults, device, lookup
 from gpugrad.graph.scopes import (
     Controller,
     Names,
@@ -26,6 +26,42 @@ from gpugrad.graph.spec import REGISTRY, Input, OpSpec
 from gpugrad.graph.tensor import Operation, Tensor
 
 _serial = itertools.count()
+
+
+class NameScope:
+    """The context of ``name_scope``. A class, since op functions open one a call:
+    it takes a third of the time of a generator.
+    """
+
+    __slots__ = ("_before", "_graph", "_name", "_pushed")
+
+    def __init__(self, graph: Graph, name: str | None, pushed: bool) -> None:
+        self._graph = graph
+        self._name = name
+        # Whether the graph becomes the default one inside.
+        self._pushed = pushed
+
+    def __enter__(self) -> str:
+        graph, name = self._graph, self._name
+        here = graph._here
+        self._before = before = here.scope
+        if not name:
+            scope = ""
+        elif name[-1] == "/":
+            scope = name
+        else:
+            check_scope_name(name, bool(before))
+            with graph._lock:
+                scope = graph._names.unique(before + name) + "/"
+        here.scope = scope
+        if self._pushed:
+            defaults.stack.graphs.append(graph)
+        return scope
+
+    def __exit__(self, *error: Any) -> None:
+        self._graph._here.scope = self._before
+        if self._pushed:
+            defaults.stack.graphs.pop()
 
 
 class Graph:
@@ -254,7 +290,7 @@ class Graph:
         """
         if isinstance(value, Tensor):
             if dtype is not None and value.dtype is not dtype:
-                raise GraphTypeError(
+                raise GraphError(
                     f"Tensor conversion requested dtype {dtype.name} for Tensor with "
                     f"dtype {value.dtype.name}: {value!r}. Cast it."
                 )
@@ -276,6 +312,11 @@ class Graph:
     ) -> Tensor:
         if dtype is None:
             dtype = _tensor_dtype(value)
+        for item in value:
+            if isinstance(item, Tensor) and item.dtype is not dtype:
+                raise GraphTypeError(
+                    f"A list of {dtype} cannot hold {item!r}. Cast one of them."
+                )
         with self.name_scope(name or "packed") as scope:
             items = [self.convert(v, dtype, str(i)) for i, v in enumerate(value)]
             return self.apply("Pack", items, name=scope, axis=0)
@@ -309,7 +350,8 @@ class Graph:
     def true_divide(self, x: Any, y: Any, name: str = "truediv") -> Tensor:
         """``x / y``; integers become float64 (8 and 16 bit ones float32) first."""
         dtype = (x if isinstance(x, Tensor) else y).dtype
-        if not dtype.is_integer:
+        other = getattr(y, "dtype", dtype)
+        if not dtype.is_integer or (isinstance(y, Tensor) and other is not dtype):
             return self.binary("RealDiv", x, y, name)
         wide = dtypes.float32 if dtype.size <= 2 else dtypes.float64
         with self.name_scope(name) as scope:
@@ -336,27 +378,12 @@ class Graph:
         """The current scope without the slash."""
         return self._here.scope.rstrip("/")
 
-    @contextmanager
-    def name_scope(self, name: str | None) -> Iterator[str]:
+    def name_scope(self, name: str | None) -> NameScope:
         """Prefix the names made inside; gives the prefix, with its slash.
 
         A name with a trailing slash re-enters that scope; None or "" is the root.
         """
-        here = self._here
-        before = here.scope
-        if not name:
-            scope = ""
-        elif name[-1] == "/":
-            scope = name
-        else:
-            check_scope_name(name, bool(before))
-            with self._lock:
-                scope = self._names.unique(before + name) + "/"
-        here.scope = scope
-        try:
-            yield scope
-        finally:
-            here.scope = before
+        return NameScope(self, name, False)
 
     @contextmanager
     def control_dependencies(self, inputs: Sequence[Any] | None) -> Iterator[None]:
@@ -378,6 +405,8 @@ class Graph:
             return item
         if isinstance(item, Tensor):
             return self.adopt(item).op
+        if isinstance(item, str):
+            return self._as_op(self.as_graph_element(item))
         op = getattr(item, "op", None)
         if isinstance(op, Operation):
             return op
@@ -390,12 +419,19 @@ class Graph:
 
     @contextmanager
     def device(self, name: Any) -> Iterator[None]:
-        """Ask for a device for the ops made inside, such as "/gpu:1"; None for any."""
+        """Ask for a device for the ops made inside, such as "/gpu:1"; None for any.
+
+        Inside another one, what ``name`` leaves open is as outside.
+        """
         here = self._here
         before = here.device
         if callable(name):
             name = name(None)
-        here.device = "" if name is None else canonical_device(name)
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(
+                f"A device is a string or None, not {type(name).__name__}: {name!r}."
+            )
+        here.device = "" if name is None else device.within(name, before)
         try:
             yield
         finally:
@@ -536,20 +572,6 @@ class Graph:
         """False after prevent_fetching."""
         op = tensor_or_op.op if isinstance(tensor_or_op, Tensor) else tensor_or_op
         return op not in self._unfetchable
-
-
-def canonical_device(name: str) -> str:
-    """``/device:GPU:0`` for "/gpu:0" and its other spellings."""
-    kept = []
-    for part in str(name).split("/"):
-        low = part.lower()
-        for kind in ("cpu", "gpu"):
-            if low.startswith(kind):
-                part = "device:" + kind.upper() + (low[3:] or ":0")
-            elif low.startswith("device:" + kind):
-                part = "device:" + kind.upper() + (low[10:] or ":0")
-        kept.append(part)
-    return "/".join(kept)
 
 
 def _holds_tensors(value: Sequence[Any]) -> bool:

@@ -115,7 +115,15 @@ def user_line() -> Origin | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_PREFIX) and module != _PACKAGE:
+        own = _is_own.get(module)
+        if own is None:
+            own = module == _PACKAGE or module.startswith(_PREFIX)
+            _is_own[module] = own
+        if not own:
             return Origin(frame.f_code, frame.f_lasti)
         frame = frame.f_back
     return None
+
+
+# By module name; a program has a few hundred modules.
+_is_own: dict[str, bool] = {}

@@ -396,11 +396,33 @@ class Tensor:
         function = REGISTRY.numpy.get(ufunc) if method == "__call__" else None
         if function is None or kwargs:
             return NotImplemented
+        if not isinstance(args[0], Tensor) and ufunc in _REFLECTED:
+            return getattr(args[1], _REFLECTED[ufunc])(args[0])
         return function(*args)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = REGISTRY.numpy.get(func)
         return NotImplemented if function is None else function(*args, **kwargs)
+
+
+# What ``array * tensor`` calls, though it arrives as ``np.multiply(array, tensor)``.
+_REFLECTED = {
+    np.add: "__radd__",
+    np.subtract: "__rsub__",
+    np.multiply: "__rmul__",
+    np.divide: "__rtruediv__",
+    np.floor_divide: "__rfloordiv__",
+    np.remainder: "__rmod__",
+    np.power: "__rpow__",
+    np.matmul: "__rmatmul__",
+    np.bitwise_and: "__rand__",
+    np.bitwise_or: "__ror__",
+    np.bitwise_xor: "__rxor__",
+    np.less: "__gt__",
+    np.less_equal: "__ge__",
+    np.greater: "__lt__",
+    np.greater_equal: "__le__",
+}
 
 
 class _Reference:

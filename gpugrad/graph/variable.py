@@ -90,14 +90,16 @@ class Variable:
     ) -> None:
         if initial_value is None:
             raise ValueError(
-                "The `initial_value` arg to `tf.Variable` must be specified: a value, a "
+                "The `initial_value` arg to `tf.Variable` must be specified: a "
+                "value, a "
                 "tensor, or a function without arguments that gives one."
             )
         if collections is None:
             collections = [GraphKeys.GLOBAL_VARIABLES]
         if not isinstance(collections, (list, tuple, set)):
             raise ValueError(
-                "collections argument to Variable constructor must be a list, tuple, or "
+                "collections argument to Variable constructor must be a list, tuple, "
+                "or "
                 f"set. Got {collections!r} of type {type(collections)}"
             )
         if constraint is not None and not callable(constraint):
@@ -230,7 +232,8 @@ class Variable:
     # --- reading ----------------------------------------------------------------------
 
     def _graph_here(self) -> Graph:
-        """Where an op on the variable belongs: a function body being built, or its graph."""
+        """Where an op on the variable belongs: a function body being built, or its "
+        "graph."""
         return build.graph_of(self)
 
     def _read(self, graph: Graph) -> Tensor:
@@ -416,50 +419,97 @@ class Variable:
     __array_ufunc__ = Tensor.__array_ufunc__
     __array_function__ = Tensor.__array_function__
 
+    # A variable in an expression is a read; Tensor says what the operator builds.
 
-def _operator(name: str) -> Callable[..., Tensor]:
-    def method(self: Variable, *others: Any) -> Tensor:
-        result: Tensor = getattr(self.value(), name)(*others)
-        return result
+    def __add__(self, other: Any) -> Tensor:
+        return self.value() + other
 
-    method.__name__ = name
-    return method
+    def __radd__(self, other: Any) -> Tensor:
+        return other + self.value()
 
+    def __sub__(self, other: Any) -> Tensor:
+        return self.value() - other
 
-# A variable in an expression is a read; Tensor says what the operator builds.
-for _name in [
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "rtruediv",
-    "floordiv",
-    "rfloordiv",
-    "mod",
-    "rmod",
-    "pow",
-    "rpow",
-    "matmul",
-    "rmatmul",
-    "and",
-    "rand",
-    "or",
-    "ror",
-    "xor",
-    "rxor",
-    "neg",
-    "abs",
-    "invert",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "getitem",
-]:
-    setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
+    def __rsub__(self, other: Any) -> Tensor:
+        return other - self.value()
+
+    def __mul__(self, other: Any) -> Tensor:
+        return self.value() * other
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return other * self.value()
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return self.value() / other
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return other / self.value()
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return self.value() // other
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return other // self.value()
+
+    def __mod__(self, other: Any) -> Tensor:
+        return self.value() % other
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return other % self.value()
+
+    def __pow__(self, other: Any) -> Tensor:
+        return self.value() ** other
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return other ** self.value()
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.value() @ other
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return other @ self.value()
+
+    def __and__(self, other: Any) -> Tensor:
+        return self.value() & other
+
+    def __rand__(self, other: Any) -> Tensor:
+        return other & self.value()
+
+    def __or__(self, other: Any) -> Tensor:
+        return self.value() | other
+
+    def __ror__(self, other: Any) -> Tensor:
+        return other | self.value()
+
+    def __xor__(self, other: Any) -> Tensor:
+        return self.value() ^ other
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return other ^ self.value()
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self.value() < other
+
+    def __le__(self, other: Any) -> Tensor:
+        return self.value() <= other
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self.value() > other
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self.value() >= other
+
+    def __neg__(self) -> Tensor:
+        return -self.value()
+
+    def __invert__(self) -> Tensor:
+        return ~self.value()
+
+    def __abs__(self) -> Tensor:
+        return abs(self.value())
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return self.value()[key]
 
 
 class AssignedVariable(Variable):
@@ -508,8 +558,10 @@ class AssignedVariable(Variable):
 
     def _afterwards(self) -> Any:
         graph = self._graph_here()
-        tensor = graph.adopt(self._snapshot) if graph is not self.graph else self._parent
-        return graph.control_dependencies([tensor])
+        inside = graph is not self.graph
+        return graph.control_dependencies(
+            [graph.adopt(self._snapshot) if inside else self._parent]
+        )
 
 
 @contextmanager

@@ -99,7 +99,7 @@ family.no_gradient("PyFunc", "PyFuncStateless")
 def py_func(
     func: Callable[..., Any],
     inp: Sequence[Any],
-    Tout: Any,  # noqa: N803 (TensorFlow's name)
+    Tout: Any,
     stateful: bool = True,
     name: str | None = None,
 ) -> Any:
@@ -128,7 +128,7 @@ def py_func(
 def numpy_function(
     func: Callable[..., Any],
     inp: Sequence[Any],
-    Tout: Any,  # noqa: N803 (TensorFlow's name)
+    Tout: Any,
     stateful: bool = True,
     name: str | None = None,
 ) -> Any:

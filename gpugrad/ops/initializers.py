@@ -31,7 +31,9 @@ class Initializer:
         self, shape: Any, dtype: Any = None, partition_info: Any = None
     ) -> Tensor:
         kind = self.dtype if dtype is None else as_dtype(dtype).base_dtype
-        return self.build([int(n) for n in shapes.known(shapes.as_partial(shape))], kind)
+        return self.build(
+            [int(n) for n in shapes.known(shapes.as_partial(shape))], kind
+        )
 
     def build(self, shape: list[int], dtype: DType) -> Tensor:
         """The tensor, of a known shape."""
@@ -152,7 +154,9 @@ class VarianceScaling(Initializer):
         dtype: Any = dtypes.float32,
     ) -> None:
         if scale <= 0.0:
-            raise ValueError(f"Argument `scale` must be a positive float. Received: {scale}")
+            raise ValueError(
+                f"Argument `scale` must be a positive float. Received: {scale}"
+            )
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise ValueError(
                 "Argument `mode` should be one of ('fan_in', 'fan_out', 'fan_avg'). "
@@ -204,9 +208,10 @@ class Identity(Initializer):
         """The matrix of ``shape``; ValueError unless it has two dimensions."""
         if len(shape) != 2:
             raise ValueError(
-                f"The tensor to initialize must be two-dimensional. Received shape={shape}"
+                "The tensor to initialize must be two-dimensional. Received "
+                f"shape={shape}"
             )
-        matrix = (self.gain * np.eye(*shape)).astype(dtype.np_dtype)
+        matrix = (self.gain * np.eye(shape[0], shape[1])).astype(dtype.np_dtype)
         return build.get_default_graph().convert(matrix, dtype)
 
 

@@ -69,7 +69,7 @@ def _read_grad(op: Operation, dy: Any) -> Any:
     return dy
 
 
-# --- VarIsInitializedOp, VariableShape -------------------------------------------------
+# --- VarIsInitializedOp, VariableShape ------------------------------------------------
 
 
 def _lower_is_initialized(b: Builder, site: Site) -> View:
@@ -115,7 +115,7 @@ family.op(
     stateful=True,
 )
 
-# --- AssignVariableOp, AssignAddVariableOp, AssignSubVariableOp -------------------------
+# --- AssignVariableOp, AssignAddVariableOp, AssignSubVariableOp -----------------------
 
 
 def _infer_assign(op: Any) -> Any:
@@ -130,7 +130,8 @@ def _same_shape(handle: Handle, value: View) -> None:
         raise InvalidArgumentError(
             None,
             None,
-            f"Trying to assign to variable {handle.name!r} with tensor with wrong shape. "
+            f"Trying to assign to variable {handle.name!r} with tensor with wrong "
+            "shape. "
             f"Expected {list(handle.shape)} got {list(value.shape)}",
         )
 
@@ -201,12 +202,12 @@ def _infer_gather(op: Any) -> Any:
 def _check_range(xp: Any, indices: Any, size: int) -> None:
     # On the GPU the check would make the host wait; there an index that is out of
     # range is the user's to avoid, as in TensorFlow.
-    if xp.__name__ == "numpy" and indices.size:
-        if indices.min() < 0 or indices.max() >= size:
-            wrong = indices[(indices < 0) | (indices >= size)].flat[0]
-            raise InvalidArgumentError(
-                None, None, f"indices contain {wrong}, which is not in [0, {size})"
-            )
+    checked = xp.__name__ == "numpy" and indices.size
+    if checked and (indices.min() < 0 or indices.max() >= size):
+        wrong = indices[(indices < 0) | (indices >= size)].flat[0]
+        raise InvalidArgumentError(
+            None, None, f"indices contain {wrong}, which is not in [0, {size})"
+        )
 
 
 def _gather_rows(xp: Any, outs: Any, params: Any, indices: Any) -> None:
@@ -248,7 +249,7 @@ def _gather_grad(op: Operation, dy: Tensor) -> Any:
     return [IndexedSlices(values, graph.apply("Reshape", indices, rows), dense), None]
 
 
-# --- ResourceScatter... -----------------------------------------------------------------
+# --- ResourceScatter... ---------------------------------------------------------------
 
 
 def _infer_scatter(op: Any) -> Any:
@@ -272,7 +273,8 @@ def _infer_scatter_nd(op: Any) -> Any:
     if params is not None and indices is not None and indices[-1] is not None:
         if indices[-1] > len(params):
             raise ValueError(
-                f"The last dimension of indices ({indices[-1]}) must not be greater than "
+                f"The last dimension of indices ({indices[-1]}) must not be greater "
+                "than "
                 f"the rank of the variable ({len(params)})"
             )
         shapes.merge(indices[:-1] + params[indices[-1] :], updates)

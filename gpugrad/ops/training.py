@@ -64,9 +64,7 @@ def _adam(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
     new_v = b.map(lambda x, g, beta: x + (g * g - x) * (1.0 - beta), v, grad, beta2)
     step = new_m
     if attrs["use_nesterov"]:
-        step = b.map(
-            lambda x, g, beta: x * beta + (1.0 - beta) * g, new_m, grad, beta1
-        )
+        step = b.map(lambda x, g, beta: x * beta + (1.0 - beta) * g, new_m, grad, beta1)
     new_var = b.map(
         lambda x, s, second, r, eps: x - s * r / (sqrt(second) + eps),
         var, step, new_v, lr, given["epsilon"],
@@ -145,9 +143,7 @@ def _ftrl(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
         shrunk = (sign(z) * l1 - z) / scale
         return select(less_equal(abs_(z), l1), z * 0.0, shrunk)
 
-    new_var = b.map(
-        new_v, new_linear, new_accum, lr, power, given["l1"], given["l2"]
-    )
+    new_var = b.map(new_v, new_linear, new_accum, lr, power, given["l1"], given["l2"])
     return new_var, new_accum, new_linear
 
 
@@ -188,11 +184,11 @@ def _sum_rows(xp: Any, outs: Any, values: Any, indices: Any) -> None:
     total, touched = outs
     size = total.shape[0]
     # On the GPU the check would make the host wait.
-    if xp.__name__ == "numpy" and indices.size:
-        if indices.min() < 0 or indices.max() >= size:
-            raise InvalidArgumentError(
-                None, None, f"An index of a gradient's rows is not in [0, {size})"
-            )
+    checked = xp.__name__ == "numpy" and indices.size
+    if checked and (indices.min() < 0 or indices.max() >= size):
+        raise InvalidArgumentError(
+            None, None, f"An index of a gradient's rows is not in [0, {size})"
+        )
     total[...] = 0
     touched[...] = False
     xp.add.at(total, indices, values)

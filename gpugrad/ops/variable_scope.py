@@ -16,7 +16,6 @@ from gpugrad.errors import describe
 from gpugrad.graph import build, constant
 from gpugrad.graph.function_graph import outermost
 from gpugrad.graph.graph import Graph
-from gpugrad.graph.tensor import Tensor
 from gpugrad.graph.variable import GraphKeys, Variable
 from gpugrad.ops.initializers import Initializer, Zeros, glorot_uniform
 
@@ -179,7 +178,7 @@ class VariableScope:
         return self.get_collection(GraphKeys.LOCAL_VARIABLES)
 
 
-class _entered:  # noqa: N801 (a context manager)
+class _entered:
     """Make a scope the current one; nothing else changes."""
 
     def __init__(self, scope: VariableScope) -> None:
@@ -195,7 +194,7 @@ class _entered:  # noqa: N801 (a context manager)
         self._local.scope = self._before
 
 
-class variable_scope:  # noqa: N801 (TensorFlow's name)
+class variable_scope:
     """A context that prefixes the names of get_variable, and opens a name scope.
 
     ``name_or_scope``: a name, or a VariableScope to enter again. With None,
@@ -250,6 +249,13 @@ class variable_scope:  # noqa: N801 (TensorFlow's name)
         self._exits: list[Callable[[], None]] = []
 
     def __enter__(self) -> VariableScope:
+        try:
+            return self._open_all()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _open_all(self) -> VariableScope:
         graph = build.graph_of(*(self._values or ()))
         if graph is not build.get_default_graph():
             self._enter(build.graph_context(graph))
@@ -260,7 +266,7 @@ class variable_scope:  # noqa: N801 (TensorFlow's name)
         if isinstance(given, VariableScope):
             opened = self._open(given.name.rpartition("/")[2])
             before = dict(counts)
-            self._exits.append(lambda: (counts.clear(), counts.update(before))[0])
+            self._exits.append(lambda: _restore(counts, before))
             name, base = given.name, given
             reuse = self._reuse or given.reuse
             original = given.original_name_scope
@@ -310,13 +316,20 @@ class variable_scope:  # noqa: N801 (TensorFlow's name)
             self._exits.pop()()
 
 
+def _restore(counts: dict[str, int], before: dict[str, int]) -> None:
+    counts.clear()
+    counts.update(before)
+
+
 def _forget_below(counts: dict[str, int], name: str) -> None:
     for key in counts:
         if key.startswith(name + "/"):
             counts[key] = 0
 
 
-def _chained(outer: Callable[..., Any], inner: Callable[..., Any]) -> Callable[..., Any]:
+def _chained(
+    outer: Callable[..., Any], inner: Callable[..., Any]
+) -> Callable[..., Any]:
     def both(getter: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         def through(*a: Any, **k: Any) -> Any:
             return outer(getter, *a, **k)
@@ -385,7 +398,9 @@ def get_variable(
     )
 
 
-def _wrapped(custom: Callable[..., Any], getter: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(
+    custom: Callable[..., Any], getter: Callable[..., Any]
+) -> Callable[..., Any]:
     def call(**kwargs: Any) -> Any:
         return custom(getter, **kwargs)
 
@@ -419,7 +434,8 @@ def _get(
         if reuse is True:
             raise ValueError(
                 f"Variable {name} does not exist, or was not created with "
-                "tf.get_variable(). Did you mean to set reuse=tf.AUTO_REUSE in VarScope?"
+                "tf.get_variable(). Did you mean to set reuse=tf.AUTO_REUSE in "
+                "VarScope?"
             )
         value, kind = _initial(name, shape, dtype, initializer, store.scope.dtype)
         graph = outermost(build.get_default_graph())

@@ -55,7 +55,9 @@ def get_or_create_global_step(graph: Graph | None = None) -> Variable:
 def assert_global_step(global_step_tensor: Any) -> None:
     """TypeError unless this is one integer."""
     if not isinstance(global_step_tensor, (Variable, Tensor)):
-        raise TypeError(f'Existing "global_step" must be a Variable: {global_step_tensor}')
+        raise TypeError(
+            f'Existing "global_step" must be a Variable: {global_step_tensor}'
+        )
     if not global_step_tensor.dtype.is_integer:
         raise TypeError(
             'Existing "global_step" does not have integer type: '

@@ -23,7 +23,7 @@ GradientsAndVariables = list[tuple[Any, Any]]
 
 
 class Optimizer:
-    """Base of the optimizers: minimize() is compute_gradients(), then apply_gradients().
+    """Base of the optimizers: minimize() computes gradients, then applies them.
 
     ``GATE_NONE``: an update may start as soon as its gradient exists. ``GATE_OP``: no
     gradient of an op is read before all gradients of that op exist. ``GATE_GRAPH``:
@@ -101,7 +101,8 @@ class Optimizer:
         gates = (Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH)
         if gate_gradients not in gates:
             raise ValueError(
-                "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, "
+                "gate_gradients must be one of: Optimizer.GATE_NONE, "
+                "Optimizer.GATE_OP, "
                 f"Optimizer.GATE_GRAPH.  Not {gate_gradients}"
             )
         _check_dtypes([t for t in (loss, grad_loss) if t is not None])
@@ -206,7 +207,7 @@ class Optimizer:
             )
         return op
 
-    # --- what a kind of optimizer says --------------------------------------------------
+    # --- what a kind of optimizer says ------------------------------------------------
 
     def _create_slots(self, variables: Sequence[Variable]) -> None:
         """Make the slot variables that are not there yet."""
@@ -226,7 +227,7 @@ class Optimizer:
         """An op that stands for all updates."""
         return group_ops(build.get_default_graph(), updates, name)
 
-    # --- numbers and slots --------------------------------------------------------------
+    # --- numbers and slots ------------------------------------------------------------
 
     def _number(self, value: Any, name: str) -> Tensor:
         """A hyperparameter as a tensor; a function is called for it."""
@@ -243,7 +244,8 @@ class Optimizer:
     def _slot(
         self, variable: Variable, slot_name: str, op_name: str, initial: Any = None
     ) -> Variable:
-        """The slot of ``variable``, made on first use, of its shape; zeros by default."""
+        """The slot of ``variable``, made on first use, of its shape; zeros by "
+        "default."""
         slots = self._slots.setdefault(slot_name, {})
         found = slots.get(variable)
         if found is None:
@@ -271,7 +273,10 @@ class Optimizer:
     def variables(self) -> list[Variable]:
         """The variables that the optimizer has made in the current graph."""
         graph = outermost(build.get_default_graph())
-        made = [*self._others.values(), *(v for s in self._slots.values() for v in s.values())]
+        made = [
+            *self._others.values(),
+            *(v for s in self._slots.values() for v in s.values()),
+        ]
         return sorted((v for v in made if v.graph is graph), key=lambda v: v.name)
 
 

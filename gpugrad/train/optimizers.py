@@ -95,7 +95,10 @@ class GradientDescentOptimizer(_ByOneOp):
     _order = ("learning_rate", "grad")
 
     def __init__(
-        self, learning_rate: Any, use_locking: bool = False, name: str = "GradientDescent"
+        self,
+        learning_rate: Any,
+        use_locking: bool = False,
+        name: str = "GradientDescent",
     ) -> None:
         super().__init__(use_locking, name, {"learning_rate": learning_rate})
 
@@ -145,7 +148,8 @@ class AdagradOptimizer(_ByOneOp):
     ) -> None:
         if initial_accumulator_value <= 0.0:
             raise ValueError(
-                f"initial_accumulator_value must be positive: {initial_accumulator_value}"
+                "initial_accumulator_value must be positive: "
+                f"{initial_accumulator_value}"
             )
         super().__init__(use_locking, name, {"learning_rate": learning_rate})
         self._initial_value = initial_accumulator_value
@@ -181,7 +185,10 @@ class RMSPropOptimizer(_ByOneOp):
     """
 
     _op = "RMSProp"
-    _slot_names = (("rms", "RMSProp"), ("momentum", "RMSProp"))
+    _slot_names: tuple[tuple[str, str], ...] = (
+        ("rms", "RMSProp"),
+        ("momentum", "RMSProp"),
+    )
     _order = ("learning_rate", "decay", "momentum", "epsilon", "grad")
 
     def __init__(
@@ -250,7 +257,8 @@ class FtrlOptimizer(_ByOneOp):
             )
         if learning_rate_power > 0.0:
             raise ValueError(
-                f"learning_rate_power {learning_rate_power} needs to be negative or zero"
+                f"learning_rate_power {learning_rate_power} needs to be negative or "
+                "zero"
             )
         for label, value in (
             ("l1_regularization_strength", l1_regularization_strength),
@@ -324,7 +332,8 @@ class ProximalAdagradOptimizer(_ByOneOp):
     ) -> None:
         if initial_accumulator_value <= 0.0:
             raise ValueError(
-                f"initial_accumulator_value must be positive: {initial_accumulator_value}"
+                "initial_accumulator_value must be positive: "
+                f"{initial_accumulator_value}"
             )
         numbers = {
             "learning_rate": learning_rate,
@@ -406,7 +415,5 @@ class AdamOptimizer(_ByOneOp):
         last = []
         with graph.control_dependencies(updates), graph.colocate_with(powers[0]):
             for power, beta in zip(powers, ("beta1", "beta2")):
-                last.append(
-                    power.assign(power * self._tensors[beta], read_value=False)
-                )
+                last.append(power.assign(power * self._tensors[beta], read_value=False))
         return group_ops(graph, [*updates, *last], name)

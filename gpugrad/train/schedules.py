@@ -82,9 +82,7 @@ def inverse_time_decay(
     """learning_rate / (1 + decay_rate * global_step / decay_steps)."""
     with build.name_scope(name, "InverseTimeDecay", [learning_rate, global_step]):
         s = _Schedule(learning_rate, global_step, "inverse_time_decay")
-        return s.rate / (
-            1.0 + s.number(decay_rate) * s.periods(decay_steps, staircase)
-        )
+        return s.rate / (1.0 + s.number(decay_rate) * s.periods(decay_steps, staircase))
 
 
 def polynomial_decay(

@@ -96,9 +96,21 @@ def test_structures() -> None:
     [
         (lambda x: tf.cond(True, lambda: x, lambda: x), TypeError, "Python bool"),
         (lambda x: tf.cond(switch(), lambda: x), TypeError, "'false_fn' argument"),
-        (lambda x: tf.cond(switch(), 3, lambda: x), TypeError, "'true_fn' must be call"),
-        (lambda x: tf.cond(switch(), lambda: x, lambda: 1), TypeError, "overall struct"),
-        (lambda x: tf.cond(switch(), lambda: (x, x), lambda: x), TypeError, "structure"),
+        (
+            lambda x: tf.cond(switch(), 3, lambda: x),
+            TypeError,
+            "'true_fn' must be call",
+        ),
+        (
+            lambda x: tf.cond(switch(), lambda: x, lambda: 1),
+            TypeError,
+            "overall struct",
+        ),
+        (
+            lambda x: tf.cond(switch(), lambda: (x, x), lambda: x),
+            TypeError,
+            "structure",
+        ),
         (lambda x: tf.cond(None, lambda: x, lambda: x), ValueError, "None"),
         (lambda x: tf.case(3), TypeError, "must be a list"),
         (lambda x: tf.case([]), ValueError, "at least one"),

@@ -29,7 +29,10 @@ def test_a_call_is_one_op_and_so_is_its_gradient() -> None:
     x = tf.constant(3.0)
     y, z = tf.function(lambda a: (a * c * w, a * 2.0))(x)
     grads = tf.gradients(y, [x, c, w])
-    assert (y.name, z.name) == ("StatefulPartitionedCall:0", "StatefulPartitionedCall:1")
+    assert (y.name, z.name) == (
+        "StatefulPartitionedCall:0",
+        "StatefulPartitionedCall:1",
+    )
     prefix = "gradients/StatefulPartitionedCall_grad/PartitionedCall"
     assert [g.name for g in grads] == [f"{prefix}:{i}" for i in range(3)]
     assert run([y, z, grads]) == [24.0, 6.0, [8.0, 6.0, 12.0]]

@@ -136,7 +136,7 @@ def test_values_run_at_once() -> None:
     assert isinstance(value, gg.EagerTensor) or run(value) == 2.0
 
 
-# --- recompute_grad, grad_pass_through --------------------------------------------------
+# --- recompute_grad, grad_pass_through ------------------------------------------------
 
 
 def test_recomputation_gives_the_same_gradient() -> None:
@@ -206,7 +206,11 @@ def test_scalars_arrive_as_numpy_scalars() -> None:
 @pytest.mark.parametrize(
     ("function", "kind", "text"),
     [
-        (lambda v: v.astype("d"), gg.errors.InvalidArgumentError, "float64, but expects"),
+        (
+            lambda v: v.astype("d"),
+            gg.errors.InvalidArgumentError,
+            "float64, but expects",
+        ),
         (lambda v: (v, v), gg.errors.InvalidArgumentError, "returns 2 values"),
         (lambda v: 1 / 0, gg.errors.UnknownError, "ZeroDivisionError"),
         (lambda v: [][1], gg.errors.UnknownError, "IndexError"),

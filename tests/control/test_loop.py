@@ -147,7 +147,9 @@ def test_structures() -> None:
         gg.while_loop(lambda i: i < 3, lambda i: [i + 1], [0]), list
     )
     _, found = tf.while_loop(
-        lambda i, d: i < 3, lambda i, d: (i + 1, {"a": (d["a"][0] * x,)}), [0, {"a": (x,)}]
+        lambda i, d: i < 3,
+        lambda i, d: (i + 1, {"a": (d["a"][0] * x,)}),
+        [0, {"a": (x,)}],
     )
     assert run([one, found["a"][0]]) == [3, 16.0]
 
@@ -155,9 +157,9 @@ def test_structures() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "text"),
     [
-        (lambda: tf.while_loop(lambda i: i < 3, lambda i: i, []), TypeError, "provided"),
+        (lambda: tf.while_loop(lambda i: i < 3, lambda i: i, []), TypeError, "provide"),
         (lambda: tf.while_loop(3, lambda i: i, [0]), TypeError, "'cond' must be call"),
-        (lambda: tf.while_loop(lambda i: i < 3, 4, [0]), TypeError, "'body' must be cal"),
+        (lambda: tf.while_loop(lambda i: i < 3, 4, [0]), TypeError, "must be callable"),
         (
             lambda: tf.while_loop(lambda i, j: i < 3, lambda i, j: i + 1, [0, 1]),
             ValueError,

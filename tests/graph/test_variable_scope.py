@@ -92,7 +92,9 @@ def test_a_scope_needs_a_name(name: Any) -> None:
 def test_defaults_of_a_scope() -> None:
     losses = lambda w: 0.5 * tf.reduce_sum(w * w)  # noqa: E731
     three = tf.constant_initializer(3.0)
-    with tf.variable_scope("s", initializer=three, dtype=tf.float64, regularizer=losses):
+    with tf.variable_scope(
+        "s", initializer=three, dtype=tf.float64, regularizer=losses
+    ):
         v = tf.get_variable("v", [2])
     assert v.dtype is tf.float64
     with tf.Session() as session:

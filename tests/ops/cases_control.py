@@ -65,7 +65,9 @@ def _loop(x: Any, w: Any) -> Any:
 
 def _loop_in_loop(x: Any, w: Any) -> Any:
     def inner(i: Any, a: Any) -> Any:
-        b = tf.while_loop(lambda j, b: j < 2, lambda j, b: (j + 1, tf.sin(b) * x), [0, a])
+        b = tf.while_loop(
+            lambda j, b: j < 2, lambda j, b: (j + 1, tf.sin(b) * x), [0, a]
+        )
         return i + 1, b[1] + w
 
     return tf.while_loop(lambda i, a: i < 2, inner, [0, x])[1]

@@ -275,9 +275,17 @@ def test_none_is_left_out_and_all_none_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "text"),
     [
-        (lambda o, v: o.minimize(v * v, var_list=[]), ValueError, "No variables to opti"),
+        (
+            lambda o, v: o.minimize(v * v, var_list=[]),
+            ValueError,
+            "No variables to opti",
+        ),
         (lambda o, v: o.apply_gradients([]), ValueError, "No variables provided"),
-        (lambda o, v: o.apply_gradients([(None, v)]), ValueError, "No gradients provid"),
+        (
+            lambda o, v: o.apply_gradients([(None, v)]),
+            ValueError,
+            "No gradients provid",
+        ),
         (
             lambda o, v: o.apply_gradients([(v * 1.0, v * 1.0)]),
             NotImplementedError,
