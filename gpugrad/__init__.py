@@ -4,7 +4,7 @@ from typing import Any
 
 from gpugrad import api, control, ops
 from gpugrad.runtime import eager
-from gpugrad.version import VERSION as __version__  # noqa: N811
+from gpugrad.version import VERSION as __version__
 
 ops.install()
 control.install()

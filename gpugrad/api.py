@@ -63,6 +63,11 @@ TABLE: Final = (
         to_int32 to_int64
     """),
     ("ops.cast", "dtypes", "cast saturate_cast"),
+    ("ops.check", ". debugging", """
+        Assert assert_equal assert_greater assert_greater_equal assert_less
+        assert_less_equal assert_negative assert_non_negative assert_non_positive
+        assert_none_equal assert_positive
+    """),
     ("ops.clip", ".", """
         clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
     """),
@@ -210,13 +215,16 @@ TABLE: Final = (
     ("ops.split", ".", "split"),
     ("ops.stack", ".", "meshgrid stack unstack"),
     ("ops.state", ".", """
-        add_to_collection add_to_collections all_variables assign assign_add assign_sub
-        get_collection get_collection_ref global_variables global_variables_initializer
+        assign assign_add assign_sub scatter_add scatter_div scatter_max scatter_min
+        scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub
+        scatter_update
+    """),
+    ("ops.variable_lists", ".", """
+        add_to_collection add_to_collections all_variables get_collection
+        get_collection_ref global_variables global_variables_initializer
         initialize_all_variables initialize_local_variables initialize_variables
         is_variable_initialized local_variables local_variables_initializer
-        model_variables report_uninitialized_variables scatter_add scatter_div
-        scatter_max scatter_min scatter_mul scatter_nd_add scatter_nd_sub
-        scatter_nd_update scatter_sub scatter_update trainable_variables
+        model_variables report_uninitialized_variables trainable_variables
         variables_initializer
     """),
     ("ops.statistics", ". math", "count_nonzero reduce_logsumexp"),
@@ -232,7 +240,7 @@ TABLE: Final = (
         variable_scope
     """),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
-    ("control.branches", ".", "case cond switch_case"),
+    ("control.choice", ".", "case cond switch_case"),
     ("control.loop", ".", "while_loop"),
     ("control.custom_gradient", ".",
      "custom_gradient grad_pass_through recompute_grad"),
@@ -251,8 +259,8 @@ TABLE: Final = (
 
 # Functions of these say what a graph holds; they never work on values.
 _GRAPH_ONLY: Final = {
-    "ops.basic", "ops.host_function", "ops.initializers", "ops.state",
-    "ops.variable_scope",
+    "ops.basic", "ops.check", "ops.host_function", "ops.initializers", "ops.state",
+    "ops.variable_lists", "ops.variable_scope",
 }  # fmt: skip
 
 # Which rows show at the top level of which flavour.

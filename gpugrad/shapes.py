@@ -110,9 +110,9 @@ def as_partial(value: Any) -> Partial:
             raise TypeError(
                 f"Dimension value must be integer or None, got {dim!r} in {value!r}."
             ) from None
-        if size < -1:
+        if size < 0:
             raise GraphError(f"Dimension {size} must be >= 0, in shape {value!r}.")
-        dims.append(None if size == -1 else size)
+        dims.append(size)
     return tuple(dims)
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from gpugrad.autodiff import arguments, fill, options
 from gpugrad.autodiff.arguments import Arguments
 from gpugrad.autodiff.backward import Backward
-from gpugrad.collector import collecting_seldom
 from gpugrad.autodiff.options import UnconnectedGradients
 from gpugrad.autodiff.path import between
+from gpugrad.collector import collecting_seldom
 from gpugrad.dtypes import resource
 from gpugrad.graph import build
 from gpugrad.graph.defaults import graph_context

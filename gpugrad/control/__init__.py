@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gpugrad.control import branches, call, custom_gradient, feeds, loop
+from gpugrad.control import branches, call, choice, custom_gradient, feeds, loop
 
 FAMILIES = (
     branches.family,
     call.family,
+    choice.family,
     custom_gradient.family,
     feeds.family,
     loop.family,

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
-from gpugrad.errors import GraphError, GraphTypeError, describe
+from gpugrad.errors import GraphError, GraphTypeError, InvalidArgumentError, describe
 from gpugrad.graph import constant, defaults, device, lookup
 from gpugrad.graph.scopes import (
     Controller,
@@ -178,8 +178,11 @@ class Graph:
         op.name = op.name[:-1] if op.name[-1:] == "/" else scope + op.name
         shown = ", ".join(f"{t.name} {shapes.text(t._shape)}" for t in op.inputs)
         inputs = f" with inputs {shown}" if shown else ""
+        text = f"{error} [{describe(op)}{inputs}]"
+        if isinstance(error, InvalidArgumentError):
+            return InvalidArgumentError(None, op, text)
         kind = GraphTypeError if isinstance(error, TypeError) else GraphError
-        return kind(f"{error} [{describe(op)}{inputs}]")
+        return kind(text)
 
     def _control_inputs(self, op: Operation) -> tuple[Operation, ...]:
         found: dict[Operation, None] = {}
@@ -350,8 +353,8 @@ class Graph:
     def true_divide(self, x: Any, y: Any, name: str = "truediv") -> Tensor:
         """``x / y``; integers become float64 (8 and 16 bit ones float32) first."""
         dtype = (x if isinstance(x, Tensor) else y).dtype
-        other = getattr(y, "dtype", dtype)
-        if not dtype.is_integer or (isinstance(y, Tensor) and other is not dtype):
+        alike = not isinstance(y, Tensor) or y.dtype is dtype
+        if not (dtype.is_integer and alike):
             return self.binary("RealDiv", x, y, name)
         wide = dtypes.float32 if dtype.size <= 2 else dtypes.float64
         with self.name_scope(name) as scope:

@@ -319,8 +319,6 @@ def group(*inputs: Any, **options: Any) -> Operation:
 
 def _ops_of(items: Any) -> Iterator[Operation]:
     for item in items:
-        if item is None:
-            continue
         if isinstance(item, Operation):
             yield item
         elif isinstance(item, dict):

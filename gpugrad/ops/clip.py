@@ -96,11 +96,16 @@ def clip_by_norm(
 ) -> Any:
     """``t``, scaled down to an L2 norm of ``clip_norm`` if it is longer.
 
-    The norm is over all elements, or over ``axes``. IndexedSlices stay so; their norm
-    is that of the rows as they stand.
+    The norm is over all elements, or over ``axes``. A negative ``clip_norm`` counts as
+    0. IndexedSlices stay so; their norm is that of the rows as they stand.
     """
     with name_scope(name, "clip_by_norm", [t, clip_norm]) as scope:
         values = _values(t)
+        if np.isscalar(clip_norm):
+            clip_norm = max(clip_norm, 0)
+        else:
+            positive = apply_op("Maximum", clip_norm, 0)
+            clip_norm = apply_op("Cast", positive, DstT=values.dtype)
         squares = _sum(values * values, axes, keepdims=True)
         # The root has an infinite slope at 0: it is taken of 1 there, and not used.
         positive = squares > 0

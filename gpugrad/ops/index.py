@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.graph.build import graph_of
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Tensor
 from gpugrad.ops.family import OpFamily
@@ -107,7 +108,7 @@ def getitem(tensor: Tensor, key: Any) -> Tensor:
     if _is_mask(key):
         return boolean_mask(tensor, key)
     entries = _collect(key)
-    graph = tensor.graph
+    graph = graph_of(tensor)
     with graph.name_scope("strided_slice") as scope:
         parts = [entries.begin, entries.end, entries.strides]
         wide = _is_wide(parts)

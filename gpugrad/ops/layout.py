@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import shapes
+from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph import constant as values
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
@@ -153,7 +154,8 @@ def _permutation(perm: Sequence[int], rank: int) -> tuple[int, ...]:
         )
     axes = tuple(axis_in(p, rank, "perm") for p in perm)
     if len(set(axes)) != rank:
-        raise ValueError(f"perm must be a permutation of the axes, not {list(perm)}")
+        text = f"perm must be a permutation of the axes, not {list(perm)}"
+        raise InvalidArgumentError(None, None, text)
     return axes
 
 

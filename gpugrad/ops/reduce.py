@@ -80,7 +80,10 @@ def _value_of(fold: Callable[..., Any]) -> Callable[..., Any]:
 def reduced_axes(b: Builder, site: Site) -> tuple[int, ...]:
     """The axes that a reduction folds, from 0 and in order."""
     rank = site.inputs[0].rank
-    return tuple(sorted({shapes.axis(a, rank) for a in b.integers(site.inputs[1])}))
+    axes = [shapes.axis(a, rank) for a in b.integers(site.inputs[1])]
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"The axes to reduce over name one twice: {axes}.")
+    return tuple(sorted(axes))
 
 
 def _lower_of(kind: str) -> Callable[..., View]:

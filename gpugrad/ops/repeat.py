@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes, shapes
+from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph import constant as values
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
@@ -96,7 +97,8 @@ def _tile_infer(op: Operation) -> Any:
             f"{len(counts)}"
         )
     if any(m is not None and m < 0 for m in counts):
-        raise ValueError(f"Expected multiples >= 0, but got {list(counts)}")
+        text = f"Expected multiples >= 0, but got {list(counts)}"
+        raise InvalidArgumentError(None, None, text)
     return ((x.dtype, tuple(_times(n, m) for n, m in zip(x._shape, counts))),)
 
 

@@ -304,7 +304,8 @@ def _sorted_infer(op: Operation) -> Any:
 def _count(ids: np.ndarray) -> int:
     """How many segments there are; ValueError if ids are not sorted from 0 on."""
     if ids.size and (ids[0] < 0 or (np.diff(ids) < 0).any()):
-        raise ValueError("segment ids are not increasing from 0 on")
+        text = "segment ids are not increasing from 0 on"
+        raise InvalidArgumentError(None, None, text)
     return int(ids[-1]) + 1 if ids.size else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph import constant as values
 from gpugrad.graph.build import apply_op
 from gpugrad.graph.spec import Input
@@ -48,7 +49,8 @@ def _slice_sizes(shape: Sizes, begin: Sizes, size: Sizes) -> list[int | None]:
             continue
         most = extent if room is None else room
         if count is not None and most is not None and count > most:
-            raise ValueError(f"Expected size[{axis}] in [0, {most}], but got {count}")
+            text = f"Expected size[{axis}] in [0, {most}], but got {count}"
+            raise InvalidArgumentError(None, None, text)
         out.append(count)
     return out
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
+from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph.build import apply_op
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Site
@@ -78,9 +79,11 @@ def _along_axis(op_type: str, logits: Any, axis: Any, name: str | None) -> Any:
             f"{op_type} over axis {axis} needs a tensor of known rank; use set_shape()."
         )
     if not -rank <= axis < rank:
-        raise ValueError(
+        raise InvalidArgumentError(
+            None,
+            None,
             f"`dim` must be in the range [{-rank}, {rank}) where {rank} is the number "
-            f"of dimensions in the input. Received: dim={axis}"
+            f"of dimensions in the input. Received: dim={axis}",
         )
     order = list(range(rank))
     order[axis], order[-1] = order[-1], order[axis]

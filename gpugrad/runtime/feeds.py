@@ -96,11 +96,7 @@ def _host_array(tensor: Tensor, value: Any) -> np.ndarray:
         hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
     ):
         value = _foreign(value)
-    if (
-        type(value) is int
-        and dtype.is_integer
-        and not int(dtype.min) <= value <= int(dtype.max)
-    ):
+    if type(value) is int and not _holds(dtype, value):
         raise TypeError(
             f"Type of feed value {value} with type {type(value)} is not compatible "
             f"with Tensor type {dtype.np_dtype.type} of {describe(tensor.op)}. Try "
@@ -108,20 +104,33 @@ def _host_array(tensor: Tensor, value: Any) -> np.ndarray:
         )
     try:
         if dtype is dtypes.string:
-            array = np.asarray(value)
-            flat = [
-                v.encode() if isinstance(v, str) else v
-                for v in array.reshape(-1).tolist()
-            ]
-            out = np.empty(len(flat), object)
-            out[:] = flat
-            return out.reshape(array.shape)
+            return _strings(np.asarray(value))
         return np.asarray(value, dtype=dtype.np_dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise type(error)(
             f"Cannot feed {value!r} for Tensor {tensor.name} of dtype {dtype.name} "
             f"[{describe(tensor.op)}]: {error}"
         ) from None
+
+
+def _holds(dtype: dtypes.DType, value: int) -> bool:
+    """True if the number stays what it is as ``dtype``."""
+    if dtype.is_bool:
+        return value in (0, 1)
+    if dtype.is_integer:
+        return int(dtype.min) <= value <= int(dtype.max)
+    return dtype is not dtypes.string
+
+
+def _strings(array: np.ndarray) -> np.ndarray:
+    """An array of bytes; TypeError for what is neither bytes nor text."""
+    flat = array.reshape(-1).tolist()
+    out = np.empty(len(flat), object)
+    for index, item in enumerate(flat):
+        if not isinstance(item, (str, bytes)):
+            raise TypeError(f"{item!r} is not a string")
+        out[index] = item.encode() if isinstance(item, str) else item
+    return out.reshape(array.shape)
 
 
 def _foreign(value: Any) -> np.ndarray:
