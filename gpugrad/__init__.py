@@ -1,10 +1,12 @@
 """gpugrad: tf.gradients on NumPy and CUDA, without TensorFlow."""
 
+import importlib
 from typing import Any
 
-from gpugrad import api, control, ops
+from gpugrad import api, control, ops, version
 from gpugrad.runtime import eager
-from gpugrad.version import VERSION as __version__
+
+__version__ = version.VERSION
 
 ops.install()
 control.install()
@@ -13,24 +15,27 @@ eager.install()
 _names = api.names("gg")
 globals().update(_names)
 
-from gpugrad import (  # noqa: E402 (these read the registry and the table)
-    bitwise,
-    debugging,
-    initializers,
-    linalg,
-    math,
-    nn,
-    random,
-    raw_ops,
-    test,
-    train,
+# These read the registry and the table, so they come after both.
+_MODULES = (
+    "bitwise",
+    "debugging",
+    "initializers",
+    "linalg",
+    "math",
+    "nn",
+    "random",
+    "raw_ops",
+    "test",
+    "train",
 )
+for _module in _MODULES:
+    importlib.import_module(f"gpugrad.{_module}")
 
-__all__ = sorted(
-    [*_names, "__version__", "bitwise", "debugging", "initializers", "linalg", "math"]
-    + ["nn", "random", "raw_ops", "test", "train"]
-)
+__all__ = sorted([*_names, "__version__", *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "compat":  # TensorFlow 1's names, made when somebody asks for them
+        importlib.import_module("gpugrad.compat.v1")
+        return globals()["compat"]
     return api.missing(__name__, globals())(name)

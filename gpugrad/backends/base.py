@@ -52,7 +52,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """"numpy" or "cupy"."""
+        """The name that settings know it by: "numpy" or "cupy"."""
         ...
 
     @property

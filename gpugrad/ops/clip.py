@@ -101,7 +101,7 @@ def clip_by_norm(
     """
     with name_scope(name, "clip_by_norm", [t, clip_norm]) as scope:
         values = _values(t)
-        if np.isscalar(clip_norm):
+        if isinstance(clip_norm, (int, float)):
             clip_norm = max(clip_norm, 0)
         else:
             positive = apply_op("Maximum", clip_norm, 0)
