@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import numpy as np
@@ -93,7 +94,7 @@ class DType:
             return getattr(np.iinfo(self.np_dtype), which)
         if self.is_floating:
             if self.name == "bfloat16":
-                return getattr(_ml_dtypes.finfo(self.np_dtype), which)
+                return getattr(_bfloat16_info(self.np_dtype), which)
             return getattr(np.finfo(self.np_dtype), which)
         if self.is_bool:
             return which == "max"
@@ -149,12 +150,12 @@ variant: Final = DType("variant", 21, None, "h")
 uint32: Final = DType("uint32", 22, np.uint32, "u")
 uint64: Final = DType("uint64", 23, np.uint64, "u")
 # Without ml_dtypes bfloat16 has a name but no values.
-_ml_dtypes: Any
-try:
-    import ml_dtypes as _ml_dtypes
-except ImportError:
-    _ml_dtypes = None
-_bfloat16_type = None if _ml_dtypes is None else _ml_dtypes.bfloat16
+_bfloat16_type: Any = None
+_bfloat16_info: Any = None
+with contextlib.suppress(ImportError):
+    import ml_dtypes
+
+    _bfloat16_type, _bfloat16_info = ml_dtypes.bfloat16, ml_dtypes.finfo
 bfloat16: Final = DType("bfloat16", 14, _bfloat16_type, "f")
 
 ALL: Final = (
