@@ -119,6 +119,11 @@ def _lower_item(
     before = len(builder.steps)
     try:
         results = op.spec.lower(builder, site)  # type: ignore[misc]
+        if type(results) is View:
+            results = (results,)
+        steps = builder.steps[before:]
+        if results and steps and _foldable(views, results, steps):
+            results = fold.fold(builder, before, results)
     except NeedsValue:
         # Nothing of a half-lowered op stays behind.
         del builder.steps[before:], builder.origins[before:]
@@ -132,11 +137,6 @@ def _lower_item(
         ) from None
     except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
         raise _located(error, op) from error
-    if type(results) is View:
-        results = (results,)
-    steps = builder.steps[before:]
-    if results and steps and _foldable(views, results, steps):
-        results = fold.fold(builder, before, results)
     for number, result in zip(item.outs, results, strict=True):
         env[number] = result
 

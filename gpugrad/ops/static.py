@@ -35,8 +35,9 @@ def vector(values: Sequence[int | None], dtype: DType) -> np.ndarray:
     return np.array(values, dtype.np_dtype)
 
 
-def tidy(array: np.ndarray, dtype: DType) -> np.ndarray | None:
+def tidy(array: Any, dtype: DType) -> np.ndarray | None:
     """A partial value in its normal form: numeric once no entry is None."""
+    array = np.asarray(array)  # NumPy unpacks an object that stands alone
     if array.dtype.kind != "O" or dtype is dtypes.string:
         return array
     if None not in array.reshape(-1).tolist():

@@ -104,7 +104,7 @@ def _host_array(tensor: Tensor, value: Any) -> np.ndarray:
         )
     try:
         if dtype is dtypes.string:
-            return _strings(np.asarray(value))
+            return _strings(np.asarray(value, object))
         return np.asarray(value, dtype=dtype.np_dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise type(error)(

@@ -361,3 +361,12 @@ def test_numpy_asks_for_shapes():
         t = x(2, None)
         assert np.shape(t) == (2, None)
         assert np.ndim(t) == 2
+
+
+def test_one_size_of_a_partial_shape() -> None:
+    x = tf.placeholder(tf.float32, [None, 3])
+    known = tf.zeros([tf.gather(tf.shape(x), 1)])
+    unknown = tf.zeros([tf.gather(tf.shape(x), 0)])
+    assert (known.shape.as_list(), unknown.shape.as_list()) == ([3], [None])
+    with tf.Session() as session:
+        assert session.run(unknown, {x: np.zeros((2, 3))}).tolist() == [0.0, 0.0]
