@@ -148,6 +148,17 @@ class Dimension:
         return "?" if self.value is None else str(self.value)
 
 
+class Size(int):
+    """A known dimension: an int that also has TF1's ``.value``."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> int:
+        """The int itself."""
+        return int(self)
+
+
 class TensorShape:
     """A static shape, possibly partly unknown. Immutable.
 
@@ -243,7 +254,11 @@ class TensorShape:
             if self._dims is None:
                 return TensorShape(None)
             return TensorShape(self._dims[key])
-        return None if self._dims is None else self._dims[key]
+        size = None if self._dims is None else self._dims[key]
+        return self._unknown if size is None else Size(size)
+
+    # What stands for an unknown dimension in ``shape[i]``.
+    _unknown: Any = None
 
     def __len__(self) -> int:
         return len(self._known("len()"))
@@ -280,6 +295,14 @@ class TensorShape:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TensorShape, (self._dims,)
+
+
+class DimensionedShape(TensorShape):
+    """What ``get_shape()`` gives: ``shape[i].value`` works for unknown sizes too."""
+
+    __slots__ = ()
+
+    _unknown = Dimension(None)
 
 
 def as_shape(value: Any) -> TensorShape:

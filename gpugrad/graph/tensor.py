@@ -13,7 +13,7 @@ from gpugrad.errors import GraphError, OperatorNotAllowedInGraphError, describe
 from gpugrad.graph import sessions
 from gpugrad.graph.defaults import stack
 from gpugrad.graph.spec import REGISTRY, OpSpec
-from gpugrad.shapes import Partial, TensorShape
+from gpugrad.shapes import DimensionedShape, Partial, TensorShape
 
 if TYPE_CHECKING:
     from gpugrad.graph.graph import Graph
@@ -186,8 +186,8 @@ class Tensor:
         return TensorShape(self._shape)
 
     def get_shape(self) -> TensorShape:
-        """The static shape."""
-        return TensorShape(self._shape)
+        """The static shape, with ``get_shape()[i].value`` as TF1 code reads it."""
+        return DimensionedShape(self._shape)
 
     def set_shape(self, shape: Any) -> None:
         """Merge what the caller knows into the static shape; ValueError on conflict."""
