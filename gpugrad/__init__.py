@@ -25,6 +25,7 @@ _MODULES = (
     "nn",
     "random",
     "raw_ops",
+    "signal",
     "test",
     "train",
 )

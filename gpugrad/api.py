@@ -105,6 +105,11 @@ TABLE: Final = (
         acos acosh asin asinh atan atan2 atanh cos cosh exp expm1 log log1p reciprocal
         rsqrt sin sinh sqrt tan
     """),
+    ("ops.factor", ". linalg", "qr svd"),
+    ("ops.factor", ".", "self_adjoint_eig self_adjoint_eigvals"),
+    ("ops.factor", "linalg", "eigh=self_adjoint_eig eigvalsh=self_adjoint_eigvals"),
+    ("ops.fft", ". signal spectral", "fft fft2d fft3d ifft ifft2d ifft3d"),
+    ("ops.fft", "signal spectral", "irfft irfft2d irfft3d rfft rfft2d rfft3d"),
     ("ops.fill", ".", "constant fill ones ones_like zeros zeros_like"),
     ("ops.gather", ".", "batch_gather gather gather_nd"),
     ("ops.host_function", ".", "numpy_function py_func"),
@@ -130,10 +135,19 @@ TABLE: Final = (
         expand_dims invert_permutation matrix_transpose reshape squeeze transpose
     """),
     ("ops.layout", "math", "invert_permutation"),
-    ("ops.layout", "linalg", "matrix_transpose"),
+    ("ops.layout", "linalg", "matrix_transpose transpose=matrix_transpose"),
+    ("ops.linalg", ". linalg", "cholesky cholesky_solve"),
+    ("ops.linalg", ".",
+     "matrix_determinant matrix_inverse matrix_solve matrix_triangular_solve"),
+    ("ops.linalg", "linalg", """
+        adjoint det=matrix_determinant inv=matrix_inverse logdet slogdet
+        solve=matrix_solve triangular_solve=matrix_triangular_solve
+    """),
     ("ops.mask", ".", "boolean_mask setdiff1d unique unique_with_counts"),
     ("ops.matmul", ". linalg", "matmul tensordot"),
     ("ops.matmul", ". linalg", "matvec"),
+    ("ops.matrix", ". linalg", "cross trace"),
+    ("ops.matrix", "linalg", "expm"),
     ("ops.nn", "nn", """
         bias_add crelu elu gelu leaky_relu relu relu6 selu softplus softsign swish
         silu=swish
@@ -241,7 +255,9 @@ TABLE: Final = (
     """),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.choice", ".", "case cond switch_case"),
+    ("control.functional", ".", "foldl foldr map_fn scan"),
     ("control.loop", ".", "while_loop"),
+    ("control.tensor_array", ".", "TensorArray"),
     ("control.custom_gradient", ".",
      "custom_gradient grad_pass_through recompute_grad"),
     ("runtime.session", ".", "ConfigProto GPUOptions InteractiveSession Session"),

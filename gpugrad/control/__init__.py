@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from gpugrad.control import branches, call, choice, custom_gradient, feeds, loop
+from gpugrad.control import (
+    branches,
+    call,
+    choice,
+    custom_gradient,
+    feeds,
+    loop,
+    rows,
+)
 
 FAMILIES = (
     branches.family,
@@ -11,6 +19,7 @@ FAMILIES = (
     custom_gradient.family,
     feeds.family,
     loop.family,
+    rows.family,
 )
 
 

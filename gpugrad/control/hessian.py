@@ -8,7 +8,8 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.autodiff.gradients import gradients_v1
-from gpugrad.errors import GraphError
+from gpugrad.control.functional import map_fn
+from gpugrad.graph import build
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Tensor
 
@@ -25,8 +26,8 @@ def hessians(
 
     A list of tensors of shape ``shape(x) + shape(x)``, one an x: there are no cross
     terms between xs. The arguments are those of gradients(); ``name`` is accepted
-    and not used, as in TensorFlow. An x needs a static shape. ValueError if ys are
-    linear in an x or do not depend on it.
+    and not used, as in TensorFlow. ValueError if ys are linear in an x or do not
+    depend on it.
     """
     xs = list(xs) if isinstance(xs, (list, tuple)) else [xs]
     first = gradients_v1(
@@ -50,8 +51,8 @@ def hessians_v2(
 
     A list of tensors of shape ``shape(x) + shape(x)``, one an x: there are no cross
     terms between xs. The arguments are those of gradients(); ``name`` is accepted
-    and not used, as in TensorFlow. An x needs a static shape. ValueError if ys are
-    linear in an x or do not depend on it.
+    and not used, as in TensorFlow. ValueError if ys are linear in an x or do not
+    depend on it.
     """
     return hessians(ys, xs, name, True, gate_gradients, aggregation_method)
 
@@ -62,10 +63,7 @@ def _matrix(gradient: Any, x: Any) -> Tensor:
         raise _none(x)
     partial = shapes.as_partial(x.shape)
     if not shapes.is_known(partial):
-        raise GraphError(
-            f"hessians() needs the static shape of {x.name!r}, which is "
-            f"{shapes.text(partial)}. Give it one with set_shape()."
-        )
+        return _matrix_by_loop(gradient, x)
     shape = shapes.known(partial)
     graph: Graph = gradient.graph
     flat = graph.apply("Reshape", graph.convert(gradient), [-1])
@@ -82,6 +80,31 @@ def _matrix(gradient: Any, x: Any) -> Tensor:
             stacked = graph.convert(np.zeros((0,), gradient.dtype.np_dtype))
     sizes = graph.convert(np.array(shape * 2, np.int32), dtypes.int32, "concat")
     matrix: Tensor = graph.apply("Reshape", stacked, sizes)
+    return matrix
+
+
+def _matrix_by_loop(gradient: Any, x: Any) -> Tensor:
+    """The same where the number of rows is known only when the graph runs."""
+    graph: Graph = gradient.graph
+    flat = graph.apply("Reshape", graph.convert(gradient), [-1])
+
+    def row(index: Tensor) -> Tensor:
+        inside = build.graph_of(index)
+        weight = inside.apply("OneHot", index, count, one, zero)
+        found = gradients_v1(flat, x, weight)[0]
+        if found is None:
+            raise _none(x)
+        return inside.convert(found)
+
+    with graph.name_scope("while"):
+        count = graph.apply("Size", flat)
+        one, zero = (graph.convert(value, flat.dtype) for value in (1, 0))
+        rows = map_fn(row, graph.apply("Range", 0, count, 1), dtype=flat.dtype)
+        shape = graph.apply("Shape", graph.convert(x))
+        sizes = graph.apply("ConcatV2", [shape, shape], 0)
+    matrix: Tensor = graph.apply("Reshape", rows, sizes)
+    dims = shapes.as_partial(x.shape)
+    matrix.set_shape(None if dims is None else dims * 2)
     return matrix
 
 

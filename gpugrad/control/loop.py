@@ -362,6 +362,8 @@ def _flat_shapes(items: Any, wanted: Any) -> list[Any]:
         return [
             s for key in sorted(items) for s in _flat_shapes(items[key], wanted[key])
         ]
+    if hasattr(items, "__parts__"):
+        return [None] * len(nest.flatten(items)[0])  # a TensorArray has no shape
     if isinstance(items, (list, tuple)):
         if not isinstance(wanted, (list, tuple)) or len(items) != len(wanted):
             raise ValueError(

@@ -327,7 +327,11 @@ class Variable:
                 f"variable shape {self.shape}, and the assigned value shape "
                 f"{tensor.shape} are incompatible."
             )
-        op = graph.apply(op_type, self._handle, tensor, name=name)
+        attrs = {}
+        if op_type == "AssignVariableOp":
+            # As in TensorFlow: a variable of open shape takes values of any that fits.
+            attrs["validate_shape"] = shapes.is_known(self._shape)
+        op = graph.apply(op_type, self._handle, tensor, name=name, **attrs)
         return AssignedVariable(self, op) if read_value else op
 
     def _scatter(

@@ -33,7 +33,9 @@ def _infer(op: Operation) -> Any:
 def _host(run: Any, site: Any, arrays: Sequence[Any]) -> list[np.ndarray]:
     function = site.attrs["func"]
     name = getattr(function, "__name__", "function")
-    arguments = [a[()] if a.ndim == 0 else a for a in arrays]
+    # Copies, in and out: the function may write into its arguments, or keep them, or
+    # return an array that it changes later.
+    arguments = [a[()] if a.ndim == 0 else a.copy() for a in arrays]
     try:
         result = function(*arguments)
     except errors.OpError:
@@ -64,7 +66,7 @@ def _host(run: Any, site: Any, arrays: Sequence[Any]) -> list[np.ndarray]:
 
 
 def _checked(value: Any, dtype: dtypes.DType, index: int, name: str) -> np.ndarray:
-    array = np.asarray(value, order="C")
+    array = np.array(value, order="C")
     try:
         found = dtypes.of_numpy(array.dtype)
     except TypeError:

@@ -193,10 +193,10 @@ def _batch_grad(op: Any, dy: Any) -> Any:
     batches = [None if t._shape is None else t._shape[:-2] for t in (x, y)]
     if batches[0] == batches[1] and shapes.is_known(batches[0]):
         return [dx, dz]
-    return _sum_batches(op.graph, (x, y), (dx, dz))
+    return sum_batches(op.graph, (x, y), (dx, dz))
 
 
-def _sum_batches(graph: Any, xs: Sequence[Any], grads: Sequence[Any]) -> list[Any]:
+def sum_batches(graph: Any, xs: Sequence[Any], grads: Sequence[Any]) -> list[Any]:
     """The gradients summed over the batches along which their inputs repeat."""
     sizes = [static.shape_of(x) for x in xs]
     parts = [s[:-2] for s in sizes]

@@ -193,14 +193,13 @@ def repeat(
             tiled = tile(expand_dims(data, axis + 1), multiples)
             parts = [shape[:axis], [once * shape[axis]], shape[axis + 1 :]]
             return apply_op("Reshape", tiled, apply_op("ConcatV2", parts, 0))
-        # Row i of the source for each row of the result: how many ends lie before it.
+        # Row i of the source for each row of the result: how many ends lie at or before
+        # it. The ends are counted by place, and the counts added up.
         ends = apply_op(
             "Cumsum", apply_op("BroadcastTo", counts, shape[axis : axis + 1]), 0
         )
         total = apply_op("Max", apply_op("ConcatV2", [[0], ends], 0), [0])
-        places = expand_dims(apply_op("Range", 0, total, 1), 1)
-        after = apply_op(
-            "Cast", apply_op("GreaterEqual", places, ends), DstT=dtypes.int32
-        )
-        rows = apply_op("Sum", after, [1])
+        ones = apply_op("OnesLike", ends)
+        there = apply_op("UnsortedSegmentSum", ones, ends, total + 1)
+        rows = apply_op("Cumsum", there, 0)[:-1]
         return apply_op("GatherV2", data, rows, axis)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gpugrad.errors import GraphError
@@ -33,7 +36,9 @@ def key_of(fetches: Any) -> Any:
     if kind is list or kind is tuple:
         return (kind, *[key_of(f) for f in fetches])
     if isinstance(fetches, Mapping):
-        return (kind, tuple(fetches), *[key_of(f) for f in fetches.values()])
+        # 1, 1.0 and True are equal, and yet not the same keys.
+        keys = tuple([(type(k), k) for k in fetches])
+        return (kind, keys, *[key_of(f) for f in fetches.values()])
     if isinstance(fetches, tuple):
         return (kind, *[key_of(f) for f in fetches])
     if isinstance(fetches, list):
@@ -43,10 +48,10 @@ def key_of(fetches: Any) -> Any:
             "Argument `fetch` = None has invalid type NoneType. Cannot be None: fetch "
             "a tensor, an operation, or a structure of them."
         )
-    return (id(fetches), fetches) if fetches.__hash__ else _Identity(fetches)
+    return (id(fetches), fetches) if fetches.__hash__ else Identity(fetches)
 
 
-class _Identity:
+class Identity:
     """An unhashable object, by identity."""
 
     __slots__ = ("value",)
@@ -58,7 +63,7 @@ class _Identity:
         return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.value is self.value
+        return isinstance(other, Identity) and other.value is self.value
 
 
 class Collector:
@@ -74,7 +79,7 @@ class Collector:
         if isinstance(fetches, Mapping):
             parts = [self.collect(f) for f in fetches.values()]
             keys = list(fetches)
-            kind: Any = type(fetches)
+            kind = _maker(fetches)
             return lambda v: kind((k, part(v)) for k, part in zip(keys, parts))
         if isinstance(fetches, (list, tuple)):
             parts = [self.collect(f) for f in fetches]
@@ -124,6 +129,16 @@ class Collector:
             return lambda v: v[index]
         # Every array is the caller's own, the second of one tensor too.
         return lambda v: copy(v[index])
+
+
+def _maker(mapping: Mapping[Any, Any]) -> Callable[[Any], Any]:
+    """What makes a mapping of this kind from pairs."""
+    kind: Any = type(mapping)
+    if isinstance(mapping, defaultdict):
+        return partial(kind, mapping.default_factory)
+    if kind is MappingProxyType:
+        return lambda pairs: MappingProxyType(dict(pairs))
+    return kind  # type: ignore[no-any-return]
 
 
 def parse(graph: Graph, fetches: Any) -> Fetches:

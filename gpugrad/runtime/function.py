@@ -21,6 +21,7 @@ from gpugrad.graph.function_graph import FunctionGraph
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import REGISTRY
 from gpugrad.graph.tensor import Operation, Tensor
+from gpugrad.runtime import fetches
 from gpugrad.runtime.eager import EagerTensor, flatten
 from gpugrad.runtime.plan import Context, Plan, step_error
 from gpugrad.runtime.session import BaseSession
@@ -100,7 +101,7 @@ def _part(value: Any, found: list[Any]) -> Any:
     try:
         hash(value)
     except TypeError:
-        return id(value)
+        return fetches.Identity(value)
     return value
 
 
@@ -363,14 +364,15 @@ def _session_for(body: FunctionGraph) -> BaseSession:
 
 def _initialize(op: Operation, session: BaseSession) -> None:
     """Give a variable that a function reads its initial value, once."""
-    if session._store.is_initialized(op):
-        return
-    for name in op.graph.get_all_collection_keys():
-        for variable in op.graph.get_collection(name):
-            handle = getattr(variable, "handle", None)
-            if handle is not None and handle.op is op:
-                session.run(variable.initializer)
-                return
+    with session._lock:  # another thread may be about to do the same
+        if session._store.is_initialized(op):
+            return
+        for name in op.graph.get_all_collection_keys():
+            for variable in op.graph.get_collection(name):
+                handle = getattr(variable, "handle", None)
+                if handle is not None and handle.op is op:
+                    session.run(variable.initializer)
+                    return
 
 
 def _run(ready: _Ready, found: Sequence[Any]) -> Any:

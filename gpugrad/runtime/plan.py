@@ -17,17 +17,26 @@ from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
 from gpugrad.compiler.pipeline import optimize
 from gpugrad.compiler.schedule import Item, Schedule, schedule_function
 from gpugrad.dtypes import DType, of_numpy, variant
-from gpugrad.errors import InvalidArgumentError, OpError, describe
+from gpugrad.errors import (
+    InvalidArgumentError,
+    OpError,
+    ResourceExhaustedError,
+    describe,
+)
 from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Handle, Site
+from gpugrad.kir.program import Program
 from gpugrad.runtime.variables import VariableStore
 
 # A feed that shapes depend on is part of a plan's key by value; a feed larger than
 # this is never one (sizes and axes are short).
 _STATIC_LIMIT = 4096
-# Stages kept for one plan. A batch size that changes every time would otherwise
-# fill the memory; the oldest goes first.
+# Stages kept for one plan, and the bytes that they may hold, of which some few
+# versions of each stage are kept all the same. A batch size that changes every time
+# would otherwise fill the memory; the oldest goes first.
 _STAGES_LIMIT = 64
+_STAGES_BYTES = 1 << 28
+_VERSIONS_KEPT = 4
 # Runs inside one run (loop iterations) draw their own random numbers: each run has
 # this many to give away.
 _RUNS_WITHIN = 1 << 20
@@ -127,9 +136,12 @@ class Plan:
                 if compiled.fresh_slots:
                     self._committed(context)
                 order = self.order
-                return results if order is None else [results[i] for i in order]
+                if order is not None:
+                    results = _distinct([results[i] for i in order])
+                return results
         values = dict(zip(self.schedule.inputs, feeds))
-        return self._run_stages(values, context)
+        results = self._run_stages(values, context)
+        return results if self.order is None else _distinct(results)
 
     # --- several stages ---------------------------------------------------------------
 
@@ -137,7 +149,7 @@ class Plan:
         schedule = self.schedule
         now = context
         start = 0
-        while start < len(schedule.items) or start == 0:
+        while True:
             compiled = self._compiled(start, values, now)
             stage = compiled.stage
             if stage.stop < len(schedule.items) and not now.private:
@@ -154,6 +166,8 @@ class Plan:
                 self._committed(now)
             start = stage.stop
             if stage.host is not None:
+                # Even after the last item comes a stage: it copies what is fetched,
+                # for what a host op gives may be a feed or an array of the user's.
                 self._run_host(stage.host, values, now)
                 start += 1
             elif start == len(schedule.items):
@@ -167,7 +181,7 @@ class Plan:
     @staticmethod
     def _committed(context: Context) -> None:
         """A variable got its first value or another shape: plans are outdated."""
-        context.generation += 1
+        context.generation = context.store.new_generation()
         if not context.private:
             context.store.generation = context.generation
 
@@ -212,7 +226,10 @@ class Plan:
         stage = Stage(
             program, stage.takes, stage.gives, stage.start, stage.stop, stage.host
         )
-        executable = context.backend.load(program)
+        try:
+            executable = context.backend.load(program)
+        except (MemoryError, ValueError) as error:  # ValueError: more than 2**63 bytes
+            raise _too_large(program, error) from error
         compiled = _Compiled(stage, executable, context.generation)
         compiled.fresh_slots = tuple(
             c.slot
@@ -220,15 +237,28 @@ class Plan:
             if context.arrays[c.slot] is None
             or tuple(context.arrays[c.slot].shape) != c.view.shape
         )
-        while len(self._stages) >= _STAGES_LIMIT:
-            del self._stages[next(iter(self._stages))]
+        self._stages.pop(key, None)
+        self._make_room(program.arena_bytes)
         self._stages[key] = compiled
         return compiled
+
+    def _make_room(self, needed: int) -> None:
+        """Forget the oldest stages, so that one more with so many bytes may come."""
+        stages = self._stages
+        held = needed + sum(c.stage.program.arena_bytes for c in stages.values())
+        few = _VERSIONS_KEPT * len({key[0] for key in stages})
+        while stages and (
+            len(stages) >= _STAGES_LIMIT
+            or (held > _STAGES_BYTES and len(stages) >= few)
+        ):
+            oldest = stages.pop(next(iter(stages)))
+            held -= oldest.stage.program.arena_bytes
 
     @staticmethod
     def _bind(array: Array, static: bool, backend: Backend) -> Bound:
         dtype = of_numpy(np.dtype(array.dtype))
-        value = backend.to_host(array) if static else None
+        # A copy: the array may be a feed, which the caller can change afterwards.
+        value = backend.to_host(array).copy() if static else None
         return Bound(dtype, tuple(array.shape), value)
 
     def _run_host(self, item: Item, values: dict[int, Any], context: Context) -> None:
@@ -297,6 +327,34 @@ class Plan:
         return [_leave_device(r, backend) for r in found]
 
 
+def _distinct(results: list[Array]) -> list[Array]:
+    """The same values, with a copy in the place of an array that came before."""
+    seen: set[int] = set()
+    found = []
+    for result in results:
+        found.append(result.copy() if id(result) in seen else result)
+        seen.add(id(result))
+    return found
+
+
+def _too_large(program: Program, error: Exception) -> Exception:
+    """The error for a program whose arrays do not fit into memory: the largest."""
+    largest, at = 0, None
+    for step, origin in zip(program.steps, program.origins):
+        for view in step.writes:
+            size = view.buffer.size * max(view.dtype.itemsize, 1)
+            if size > largest:
+                largest, at = size, origin
+    where = f" [{describe(at)}]" if isinstance(at, Operation) else ""
+    node_def = at.node_def if isinstance(at, Operation) else None
+    return ResourceExhaustedError(
+        node_def,
+        at,
+        f"The arrays of this run do not fit into memory: {error}. The largest has "
+        f"{largest} bytes{where}. Work on smaller pieces.",
+    )
+
+
 def _leave_device(value: Any, backend: Backend) -> Any:
     return value if type(value) is list else backend.to_host(value)
 
@@ -314,8 +372,6 @@ def step_error(error: StepError) -> Exception:
     if isinstance(cause, OpError):
         return type(cause)(op.node_def, op, text)
     if isinstance(cause, MemoryError):
-        from gpugrad.errors import ResourceExhaustedError
-
         return ResourceExhaustedError(op.node_def, op, text)
     return InvalidArgumentError(op.node_def, op, text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from gpugrad.graph.tensor import Operation
@@ -12,13 +13,19 @@ class VariableStore:
     """The arrays of variables, by slot; a session owns one.
 
     Not safe for two threads at a time: the owner's lock guards it. ``generation``
-    changes whenever a value appears or changes its shape, which outdates plans.
+    changes whenever a value appears or changes its shape, which outdates plans; no
+    number comes twice, not even one of a run that failed.
     """
 
     def __init__(self) -> None:
         self.arrays: list[Any] = []
         self.generation = 0
         self._slots: dict[Operation, int] = {}
+        self._generations = count(1)
+
+    def new_generation(self) -> int:
+        """A generation that there has not been."""
+        return next(self._generations)
 
     def slot(self, op: Operation) -> int:
         """The slot of a variable, by its handle op."""

@@ -55,3 +55,17 @@ def test_linear_and_unconnected() -> None:
         tf.hessians(tf.reduce_sum(x * 3.0), x)
     with pytest.raises(ValueError, match="None values not supported"):
         tf.hessians(tf.constant(1.0), x)
+
+
+def test_shapes_known_only_when_run() -> None:
+    for shape in ([None], [None, 2], None):
+        x = tf.placeholder(tf.float32, shape)
+        (h,) = tf.hessians(tf.reduce_sum(x**3) + tf.reduce_sum(x) ** 2, x)
+        value = np.arange(1.0, 5.0, dtype=np.float32)
+        fed = value.reshape(2, 2) if shape != [None] else value
+        got = run(h, {x: fed})
+        assert h.shape.is_compatible_with(got.shape)
+        assert got.shape == fed.shape * 2
+        assert np.allclose(got.reshape(4, 4), np.diag(6 * value) + 2.0)
+    with pytest.raises(ValueError, match="None values not supported"):
+        tf.hessians(tf.reduce_sum(x * 3.0), x)

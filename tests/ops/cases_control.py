@@ -108,6 +108,37 @@ def _recomputed(x: Any, w: Any) -> Any:
     return tf.recompute_grad(lambda a, b: tf.sin(tf.exp(a) * b) * a)(x, w)
 
 
+def _array_in_loop(x: Any, w: Any) -> Any:
+    inputs = tf.TensorArray(tf.float64, size=3).unstack(x)
+    outputs = tf.TensorArray(tf.float64, size=3)
+
+    def body(i: Any, h: Any, array: Any) -> Any:
+        h = tf.sin(h * w) + inputs.read(2 - i)
+        return i + 1, h, array.write(i, h * inputs.read(i))
+
+    start = [0, tf.constant(0.5, tf.float64), outputs]
+    _, h, outputs = tf.while_loop(lambda i, *_: i < 3, body, start)
+    return outputs.stack(), h
+
+
+def _scattered_array(x: Any, w: Any) -> Any:
+    array = tf.TensorArray(tf.float64, size=4).scatter([2, 0, 3], x * w)
+    return array.write(3, tf.sin(w) * array.read(2)).stack()
+
+
+def _array_that_grows(x: Any, w: Any) -> Any:
+    array = tf.TensorArray(tf.float64, size=1, dynamic_size=True).write(0, x * w)
+    body = lambda i, a: (i + 1, a.write(i, tf.sin(a.read(i - 1))))  # noqa: E731
+    _, array = tf.while_loop(lambda i, _: i < 4, body, [1, array])
+    return array.gather([0, 3, 3, 1])
+
+
+def _mapped_and_scanned(x: Any, w: Any) -> Any:
+    mapped = tf.map_fn(lambda v: tf.sin(v * w), x)
+    scanned = tf.scan(lambda a, v: tf.sin(a * w) + v, x, reverse=True)
+    return mapped, scanned, tf.foldl(lambda a, v: tf.sin(a) * v, x, w)
+
+
 CASES = [
     Case("PartitionedCall", _called, [VECTOR, VECTOR]),
     Case("PartitionedCall", _called_twice, [VECTOR, VECTOR], label="twice"),
@@ -122,6 +153,11 @@ CASES = [
     Case("StatelessWhile", _choice_in_loop, [VECTOR, VECTOR], label="with_a_choice"),
     Case("StatelessWhile", _call_in_loop, [VECTOR, VECTOR], label="with_a_call"),
     Case("While", _loop_with_state, [VECTOR]),
+    Case("StatelessWhile", _mapped_and_scanned, [VECTOR, SCALAR], label="over_rows"),
+    Case("TensorArrayFlow", _array_in_loop, [VECTOR, SCALAR]),
+    Case("TensorArrayRows", _array_in_loop, [VECTOR, SCALAR]),
+    Case("TensorArrayPut", _scattered_array, [VECTOR, SCALAR]),
+    Case("TensorArrayGrow", _array_that_grows, [VECTOR, SCALAR]),
     Case("IdentityN", _identities, [VECTOR, VECTOR]),
     Case("IdentityN", _custom, [VECTOR, VECTOR], label="custom_gradient"),
     Case("RecomputeBarrier", _recomputed, [VECTOR, VECTOR]),

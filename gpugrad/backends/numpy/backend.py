@@ -23,7 +23,7 @@ class NumpyExecutable:
     def __init__(self, program: Program) -> None:
         self._origins = program.origins
         self._module = Generator(program).module()
-        self._main = self._module.namespace["run"]
+        self._main = self._module.functions["run"]
         # Overflow and NaN are data. NumPy keeps its error state in a context
         # variable; entering a context where it is set costs 20 ns, errstate 850.
         self._context = Context()

@@ -49,16 +49,23 @@ class Module:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
+        # Not in the namespace: each function refers to that, and a cycle would keep
+        # the arrays in it until Python's collector comes by.
+        self.functions: dict[str, Any] = {}
         self._serial = next(_serial)
         self._texts: list[str] = []
         self._steps: dict[str, list[int | None]] = {}
 
     def add(self, header: str, lines: list[str], steps: list[int | None]) -> None:
-        """Compile one function and put it into the namespace."""
+        """Compile one function; ``run`` can call those before it."""
         name = f"<gpugrad program {self._serial}, part {len(self._texts)}>"
         text = "\n    ".join((header, *lines)) + "\n"
         code: CodeType = compile(text, name, "exec", dont_inherit=True)
-        exec(code, self.namespace)
+        defined: dict[str, Any] = {}
+        last = header.startswith("def run(") and self.functions
+        scope = {**self.namespace, **self.functions} if last else self.namespace
+        exec(code, scope, defined)
+        self.functions.update(defined)
         self._texts.append(text)
         self._steps[name] = [None, *steps]
 
