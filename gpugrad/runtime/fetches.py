@@ -138,7 +138,7 @@ def _maker(mapping: Mapping[Any, Any]) -> Callable[[Any], Any]:
         return partial(kind, mapping.default_factory)
     if kind is MappingProxyType:
         return lambda pairs: MappingProxyType(dict(pairs))
-    return kind  # type: ignore[no-any-return]
+    return kind
 
 
 def parse(graph: Graph, fetches: Any) -> Fetches:
