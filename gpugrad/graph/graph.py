@@ -307,6 +307,8 @@ class Graph:
             value = list(shapes.known(value._dims))
             dtype = dtype or dtypes.int32
         array = constant.to_array(value, dtype)
+        if array is value or array.base is not None:
+            array = array.copy()  # later changes of the caller's array do not show
         dtype = dtype or dtypes.of_numpy(array.dtype)
         return self.apply("Const", name=name or "Const", value=array, dtype=dtype)
 

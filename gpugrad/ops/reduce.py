@@ -122,7 +122,8 @@ def all_axes(x: Any) -> Any:
     Range over the rank, under the names that TensorFlow gives them. A value that
     an op runs on at once takes an array.
     """
-    shape: shapes.Partial = x._shape if isinstance(x, Tensor) else np.shape(x)
+    # A variable has a static shape too, which may be unknown.
+    shape: shapes.Partial = x._shape if hasattr(x, "_shape") else np.shape(x)
     if rules.is_value(x):
         return np.arange(len(np.shape(x)), dtype=np.int32)
     graph = graph_of(x)

@@ -92,7 +92,7 @@ class EagerTensor:
                 f"A value of dtype {self.dtype.name} cannot stand where "
                 f"{dtype.name} is needed. Cast it."
             )
-        host = self._backend.to_host(self.array)
+        host = self._backend.to_host(self.array).copy()
         return graph.apply("Const", name=name or "Const", value=host, dtype=self.dtype)
 
     def __repr__(self) -> str:

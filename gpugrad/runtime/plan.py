@@ -367,6 +367,10 @@ def step_error(error: StepError) -> Exception:
     """The error a user sees for a failed step: its class, the node, the line."""
     op, cause = error.origin, error.cause
     if not isinstance(op, Operation):
+        if isinstance(cause, MemoryError):
+            return ResourceExhaustedError(
+                None, None, f"What is fetched does not fit into memory: {cause}."
+            )
         return cause
     text = f"{cause} [{describe(op)}]"
     if isinstance(cause, OpError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -168,3 +171,40 @@ def test_no_copy_of_what_is_there() -> None:
     out = gg.function(lambda x: x + 1.0)(value)
     assert np.asarray(out) is out.array or np.shares_memory(np.asarray(out), out.array)
     assert np.from_dlpack(out).tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_results_are_apart() -> None:
+    one, other = gg.function(lambda x: (x, x))(np.ones(3, np.float32))
+    assert not np.shares_memory(one.array, other.array)
+
+
+class _Settings:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+
+def test_unhashable_arguments_are_not_mixed_up() -> None:
+    scaled = gg.function(lambda x, settings: x * settings.factor)
+    got = [float(scaled(np.float32(1), _Settings(float(i)))) for i in range(5)]
+    assert got == [0, 1, 2, 3, 4]
+
+
+def test_first_calls_from_many_threads_initialize_once() -> None:
+    made: list[gg.Variable] = []
+
+    @gg.function
+    def add(x):  # type: ignore[no-untyped-def]
+        if not made:
+            made.append(gg.Variable(0.0))
+        return made[0].assign_add(x)
+
+    together = threading.Barrier(8)
+
+    def call(_: int) -> float:
+        together.wait()
+        return float(add(np.float32(1)))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(call, range(8))) == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -46,6 +46,8 @@ class NumpyExecutable:
         except Exception as error:
             number = self._failed_step(error)
             if number is None:
+                if _is_too_large(error):  # an output that does not fit into memory
+                    raise StepError(None, MemoryError(str(error))) from error
                 raise
             origin = self._origins[number] if self._origins else None
             raise StepError(origin, error) from error
@@ -103,3 +105,10 @@ def _processor_name() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
+
+
+def _is_too_large(error: Exception) -> bool:
+    """True for NumPy's ways to say so: beyond the address space it is a ValueError."""
+    if isinstance(error, ValueError):
+        return "too big" in str(error) or "allowed dimension" in str(error)
+    return isinstance(error, MemoryError)
