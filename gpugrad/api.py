@@ -76,6 +76,7 @@ TABLE: Final = (
         equal greater greater_equal is_finite is_inf is_nan less less_equal logical_and
         logical_not logical_or logical_xor not_equal
     """),
+    ("ops.compare", "math", "approximate_equal"),
     ("ops.compare", "bitwise",
      "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift"),
     ("ops.complex", ". math", "angle conj imag real"),

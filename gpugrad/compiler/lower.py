@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpugrad import dtypes
 from gpugrad.compiler import fold
 from gpugrad.compiler.schedule import Item, Schedule
 from gpugrad.dtypes import DType
@@ -248,8 +247,3 @@ def _leaving(
         and type(view) is View
         and inputs.get(view.buffer.id) != number
     ]
-
-
-def is_handle(dtype: DType) -> bool:
-    """True for values that are variables, not arrays."""
-    return dtype is dtypes.resource

@@ -12,7 +12,7 @@ from gpugrad.graph import constant
 from gpugrad.graph.defaults import graph_context as graph_context
 from gpugrad.graph.defaults import stack
 from gpugrad.graph.graph import Graph, NameScope
-from gpugrad.graph.tensor import Operation, Tensor
+from gpugrad.graph.tensor import Tensor
 
 _lock = threading.Lock()
 _global_graph: Graph | None = None
@@ -206,8 +206,3 @@ def colocate_with(op: Any, ignore_existing: bool = False) -> Any:
 def is_tensor(value: Any) -> bool:
     """True for tensors, variables, IndexedSlices and values on a device."""
     return isinstance(value, Tensor) or hasattr(value, "__tensor__")
-
-
-def op_of(value: Tensor | Operation) -> Operation:
-    """The operation of a tensor, or the operation itself."""
-    return value.op if isinstance(value, Tensor) else value

@@ -186,11 +186,6 @@ def stop_gradient(input: Any, name: str | None = None) -> Any:
     return _each(input, lambda t: apply_op("StopGradient", t, name=name))
 
 
-def prevent_gradient(input: Any, message: str = "", name: str | None = None) -> Tensor:
-    """The same value; asking for a gradient through it raises LookupError."""
-    return apply_op("PreventGradient", input, name=name, message=message)
-
-
 # --- CheckNumerics ------------------------------------------------------------------
 
 

@@ -378,8 +378,3 @@ def step_error(error: StepError) -> Exception:
     if isinstance(cause, MemoryError):
         return ResourceExhaustedError(op.node_def, op, text)
     return InvalidArgumentError(op.node_def, op, text)
-
-
-def as_numpy(array: np.ndarray, dtype: DType | None = None) -> Any:
-    """What Session.run returns: scalars as NumPy scalars, strings as bytes."""
-    return array[()] if array.ndim == 0 else array

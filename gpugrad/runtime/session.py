@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from gpugrad.backends.base import StepError
 from gpugrad.collector import collecting_seldom
 from gpugrad.compiler.schedule import schedule
@@ -81,6 +79,7 @@ class BaseSession:
         self._graph = graph if graph is not None else build.get_default_graph()
         self._config = config or ConfigProto()
         self._backend = devices.backend(self._config.backend)
+        self._array_type = self._backend.xp.ndarray
         self._store = VariableStore()
         self._prepared: dict[Any, _Prepared] = {}
         self._lock = threading.RLock()
@@ -150,7 +149,7 @@ class BaseSession:
     def _feeds(self, feed_dict: Any) -> tuple[Any, list[Any], Sequence[Tensor]]:
         """The tensors fed and their arrays, in the order of the dictionary."""
         arrays = []
-        ndarray = np.ndarray if self._backend.name == "numpy" else ()
+        ndarray = self._array_type
         simple = isinstance(feed_dict, dict)
         if simple:
             for key in feed_dict:
