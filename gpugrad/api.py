@@ -268,8 +268,9 @@ TABLE: Final = (
     ("graph.sessions", ".", "get_default_session=default"),
     ("config", "gg", "set_backend"),
     ("errors", "errors", """
-        CancelledError FailedPreconditionError InternalError InvalidArgumentError
-        NotFoundError OpError OperatorNotAllowedInGraphError OutOfRangeError
+        CancelledError DataLossError FailedPreconditionError InternalError
+        InvalidArgumentError NotFoundError OpError OperatorNotAllowedInGraphError
+        OutOfRangeError
         ResourceExhaustedError UnavailableError UnimplementedError UnknownError
     """),
 )  # fmt: skip

@@ -116,6 +116,12 @@ class UnavailableError(OpError):
     error_code = 14
 
 
+class DataLossError(OpError):
+    """A file is damaged."""
+
+    error_code = 15
+
+
 def describe(op: Any) -> str:
     """``Mul node 'loss/mul' (created at train.py:41)``, for messages."""
     where = op.created_at()

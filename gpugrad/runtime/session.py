@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -199,6 +199,27 @@ class BaseSession:
             return plan.run(values, tuple([v.shape for v in values]), context)
         except StepError as error:
             raise step_error(error) from error.cause
+
+    def assign_values(self, values: Mapping[Any, Any]) -> None:
+        """Set variables to arrays, all of them or, if one does not fit, none.
+
+        No op is run and nothing is compiled: this is how checkpoints are restored.
+        Raises TypeError or ValueError for a value that is not of the variable's dtype
+        or excluded by its static shape.
+        """
+        arrays = {}
+        for variable, value in values.items():
+            if variable.graph is not self._graph:
+                raise ValueError(f"{variable!r} is not a variable of this graph.")
+            snapshot = variable.__graph_element__()
+            array = feeds.array_for(snapshot, value, self._backend)
+            arrays[variable.handle.op] = array
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("Attempted to use a closed Session.")
+            self._backend.synchronize()
+            self._store.assign(arrays)
+            self._backend.synchronize()
 
     def make_callable(
         self,

@@ -42,6 +42,17 @@ class VariableStore:
         shape = None if array is None else tuple(array.shape)
         return Handle(slot, op.name, op.attrs["dtype"], shape)
 
+    def assign(self, values: dict[Operation, Any]) -> None:
+        """Set variables, by their handle ops, to arrays of the device."""
+        for op, array in values.items():
+            slot = self.slot(op)
+            old = self.arrays[slot]
+            if old is not None and tuple(old.shape) == tuple(array.shape):
+                old[...] = array  # in place: what was compiled knows the address
+            else:
+                self.arrays[slot] = array.copy()
+                self.generation = self.new_generation()
+
     def is_initialized(self, op: Operation) -> bool:
         """True when the variable has a value."""
         return self.arrays[self.slot(op)] is not None

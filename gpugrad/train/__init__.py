@@ -1,5 +1,16 @@
 """Optimizers and what goes with them, under TensorFlow's names."""
 
+from gpugrad.checkpoint.archive import CheckpointReader
+from gpugrad.checkpoint.archive import CheckpointReader as NewCheckpointReader
+from gpugrad.checkpoint.state import (
+    CheckpointState,
+    checkpoint_exists,
+    get_checkpoint_mtimes,
+    get_checkpoint_state,
+    latest_checkpoint,
+    remove_checkpoint,
+    update_checkpoint_state,
+)
 from gpugrad.train.averages import ExponentialMovingAverage
 from gpugrad.train.global_step import (
     assert_global_step,
@@ -20,6 +31,7 @@ from gpugrad.train.optimizers import (
     ProximalGradientDescentOptimizer,
     RMSPropOptimizer,
 )
+from gpugrad.train.saver import Saver, list_variables, load_checkpoint, load_variable
 from gpugrad.train.schedules import (
     cosine_decay,
     exponential_decay,
@@ -33,23 +45,36 @@ __all__ = [
     "AdadeltaOptimizer",
     "AdagradOptimizer",
     "AdamOptimizer",
+    "CheckpointReader",
+    "CheckpointState",
     "ExponentialMovingAverage",
     "FtrlOptimizer",
     "GradientDescentOptimizer",
     "MomentumOptimizer",
+    "NewCheckpointReader",
     "Optimizer",
     "ProximalAdagradOptimizer",
     "ProximalGradientDescentOptimizer",
     "RMSPropOptimizer",
+    "Saver",
     "assert_global_step",
+    "checkpoint_exists",
     "cosine_decay",
     "create_global_step",
     "exponential_decay",
+    "get_checkpoint_mtimes",
+    "get_checkpoint_state",
     "get_global_step",
     "get_or_create_global_step",
     "global_step",
     "inverse_time_decay",
+    "latest_checkpoint",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
     "natural_exp_decay",
     "piecewise_constant",
     "polynomial_decay",
+    "remove_checkpoint",
+    "update_checkpoint_state",
 ]

@@ -18,7 +18,7 @@ from gpugrad.graph.spec import REGISTRY
 PACKAGE = Path(gpugrad.__file__).resolve().parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "dtypes", "shapes", "config", "collector"}
+BASE = {"errors", "dtypes", "shapes", "config", "collector", "files"}
 ALLOWED: dict[str, set[str]] = {
     "base": {"base"},
     "graph": {"base", "graph"},
@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"base", "kir", "backends"},
     "runtime": {"base", "graph", "kir", "compiler", "backends", "runtime"},
     "control": {"base", "graph", "kir", "ops", "autodiff", "control"},
-    "train": {"base", "graph", "autodiff", "ops", "train"},
+    "checkpoint": {"base", "checkpoint"},
+    "train": {"base", "graph", "autodiff", "ops", "checkpoint", "train"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Checkpoints: archives of named arrays, and the file that lists the latest ones."""
