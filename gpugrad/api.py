@@ -58,6 +58,13 @@ TABLE: Final = (
         placeholder_with_default stop_gradient tuple
     """),
     ("ops.basic", ". debugging", "check_numerics"),
+    ("ops.bitcast", ".", "bitcast"),
+    ("ops.candidates", "nn", "nce_loss sampled_softmax_loss"),
+    ("ops.candidates", "nn random", """
+        all_candidate_sampler fixed_unigram_candidate_sampler
+        log_uniform_candidate_sampler uniform_candidate_sampler
+    """),
+    ("ops.candidates", "nn", "compute_accidental_hits"),
     ("ops.cast", ".", """
         cast saturate_cast to_bfloat16 to_complex128 to_complex64 to_double to_float
         to_int32 to_int64
@@ -68,6 +75,13 @@ TABLE: Final = (
         assert_less_equal assert_negative assert_non_negative assert_non_positive
         assert_none_equal assert_positive
     """),
+    ("ops.check_static", ". debugging", """
+        assert_integer assert_near assert_proper_iterable assert_rank
+        assert_rank_at_least assert_rank_in assert_same_float_dtype assert_scalar
+        assert_type is_numeric_tensor
+    """),
+    ("ops.check_static", "debugging", "assert_all_finite assert_shapes"),
+    ("ops.check_static", ".", "verify_tensor_all_finite"),
     ("ops.clip", ".", """
         clip_by_average_norm clip_by_global_norm clip_by_norm clip_by_value global_norm
     """),
@@ -82,11 +96,19 @@ TABLE: Final = (
     ("ops.complex", ". math", "angle conj imag real"),
     ("ops.complex", ". dtypes", "complex"),
     ("ops.complex", "math", "nextafter"),
+    ("ops.composed_math", ". math debugging",
+     "is_non_decreasing is_strictly_increasing"),
+    ("ops.composed_math", ". math", "lbeta"),
+    ("ops.composed_math", "math", "polyval"),
     ("ops.concat", ".", "concat"),
     ("ops.conv_functions", "nn", """
         atrous_conv2d conv1d conv2d conv2d_transpose conv3d conv3d_transpose convolution
         depthwise_conv2d depthwise_conv2d_native separable_conv2d
     """),
+    ("ops.counting", ". math", "confusion_matrix"),
+    ("ops.counting", "gg math", "bincount"),
+    ("ops.counting", "v1", "bincount=bincount_v1"),
+    ("ops.counting", ".", "histogram_fixed_width histogram_fixed_width_bins"),
     ("ops.diagonal", ".", "eye"),
     ("ops.diagonal", "linalg", """
         band_part=matrix_band_part diag=matrix_diag diag_part=matrix_diag_part eye
@@ -144,6 +166,7 @@ TABLE: Final = (
         adjoint det=matrix_determinant inv=matrix_inverse logdet slogdet
         solve=matrix_solve triangular_solve=matrix_triangular_solve
     """),
+    ("ops.local_response", "nn", "local_response_normalization lrn"),
     ("ops.mask", ".", "boolean_mask setdiff1d unique unique_with_counts"),
     ("ops.matmul", ". linalg", "matmul tensordot"),
     ("ops.matmul", ". linalg", "matvec"),
@@ -174,6 +197,7 @@ TABLE: Final = (
         avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
         max_pool3d pool
     """),
+    ("ops.printing", ".", "Print print=print_v2"),
     ("ops.random", ".",
      "random_normal random_uniform set_random_seed truncated_normal"),
     ("ops.random", "v1", "get_seed"),
@@ -207,6 +231,8 @@ TABLE: Final = (
         tensor_scatter_nd_sub=tensor_scatter_sub
         tensor_scatter_nd_update=tensor_scatter_update
     """),
+    ("ops.search", "math nn", "in_top_k"),
+    ("ops.search", ".", "searchsorted unravel_index"),
     ("ops.segment", ". math", """
         segment_max segment_mean segment_min segment_prod segment_sum
         unsorted_segment_max unsorted_segment_mean unsorted_segment_min
@@ -277,8 +303,8 @@ TABLE: Final = (
 
 # Functions of these say what a graph holds; they never work on values.
 _GRAPH_ONLY: Final = {
-    "ops.basic", "ops.check", "ops.host_function", "ops.initializers", "ops.state",
-    "ops.variable_lists", "ops.variable_scope",
+    "ops.basic", "ops.check", "ops.check_static", "ops.host_function",
+    "ops.initializers", "ops.state", "ops.variable_lists", "ops.variable_scope",
 }  # fmt: skip
 
 # Which rows show at the top level of which flavour.

@@ -24,6 +24,7 @@ def squared(function):
 CASES = [
     Case("Identity", squared(tf.identity), [A]),
     Case("IdentityN", squared(lambda x, y: tf.identity_n([x, y])), [A, V]),
+    Case("Print", squared(lambda x: tf.Print(x, [], first_n=0)), [A]),
     Case("PlaceholderWithDefault", squared(
         lambda x: tf.placeholder_with_default(x, [2, 3])), [A]),
     Case("CheckNumerics", squared(lambda x: tf.check_numerics(x, "m")), [A]),

@@ -1,4 +1,4 @@
-"""Gradient rows of nn.py, nn_loss.py, layers.py and normalization.py."""
+"""Gradient rows of nn.py, nn_loss.py, layers.py, normalization.py and the like."""
 
 import numpy as np
 
@@ -16,6 +16,21 @@ CHANNELS = ((2,), 0.5, 2)
 def raw(op_type, **attrs):
     """A function of tensors that adds one op of this type."""
     return lambda *xs: xs[0].graph.apply(op_type, *xs, **attrs)
+
+
+DEEP = ((1, 2, 2, 5), -2, 2)
+# weights, biases and inputs of a layer of 5 classes
+NETWORK = [((5, 2), -1, 1), ((5,), -1, 1), ((2, 2), -1, 1)]
+
+
+def sampled(loss):
+    """A loss of a layer on samples that are given."""
+
+    def build(weights, biases, inputs):
+        values = [3, 0], np.array([[0.5], [0.25]]), np.array([0.3, 0.2])
+        return loss(weights, biases, [[3], [1]], inputs, 2, 5, sampled_values=values)
+
+    return build
 
 
 def both_sides(op, function, **kwargs):
@@ -142,5 +157,15 @@ CASES = [
         fused_channels_first,
         [IMAGE, CHANNELS, CHANNELS],
         label="channels first",
+    ),
+    Case("LRN", lambda x: tf.nn.lrn(x, 1, 0.7, 0.3, 0.75), [DEEP], order=1),
+    Case("LRN", lambda x: tf.nn.lrn(x, 7), [DEEP], order=1, label="wide"),
+    Case("GatherV2", sampled(tf.nn.nce_loss), NETWORK, order=1, label="nce"),
+    Case(
+        "GatherV2",
+        sampled(tf.nn.sampled_softmax_loss),
+        NETWORK,
+        order=1,
+        label="sampled softmax",
     ),
 ]
