@@ -1,0 +1,38 @@
+"""The libraries that are measured. A peer's ``make(workload)`` gives a function.
+
+Each call of it does one step, waits until it is done, and returns what came out: the
+loss and every gradient, or the loss alone where the step updates the parameters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+Step = Callable[[], list[Any]]
+
+# Name: (package that has to be there, module here, first argument of its make).
+PEERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+    "gpugrad": ("gpugrad", "bench.peers.graph", ("gpugrad",)),
+    "numpy": ("numpy", "bench.peers.by_hand", ()),
+    "tensorflow": ("tensorflow", "bench.peers.graph", ("tensorflow",)),
+    "xla": ("tensorflow", "bench.peers.xla", ()),
+    "jax": ("jax", "bench.peers.jax", ()),
+    "torch": ("torch", "bench.peers.torch", (False,)),
+    "torch-compile": ("torch", "bench.peers.torch", (True,)),
+    "autograd": ("autograd", "bench.peers.autograd", ()),
+}
+
+
+def installed(name: str) -> bool:
+    """True when the peer can be imported."""
+    return importlib.util.find_spec(PEERS[name][0]) is not None
+
+
+def maker(name: str) -> Callable[[Any], Step]:
+    """The peer's ``make``."""
+    _, module, arguments = PEERS[name]
+    return partial(importlib.import_module(module).make, *arguments)
