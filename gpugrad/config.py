@@ -15,17 +15,23 @@ class Config:
     ``backend``: "numpy", "cupy", or None for the best device that answers.
     ``verify``:  check the Program after every pass (slower; tests switch it on).
     ``cache_dir``: folder of compiled kernels; None for the user's cache folder.
+    ``streams``: how many streams a run may use; None for what suits the backend.
     """
 
     backend: str | None = None
     verify: bool = False
     cache_dir: str | None = None
+    streams: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(
                 f"Unknown backend {self.backend!r}. GPUGRAD_BACKEND and set_backend() "
                 f"take one of {', '.join(BACKENDS)}."
+            )
+        if self.streams is not None and self.streams < 1:
+            raise ValueError(
+                f"GPUGRAD_STREAMS is a number from 1 on, not {self.streams}."
             )
 
 
@@ -35,7 +41,18 @@ def from_environment() -> Config:
         backend=os.environ.get("GPUGRAD_BACKEND") or None,
         verify=os.environ.get("GPUGRAD_VERIFY", "") not in ("", "0"),
         cache_dir=os.environ.get("GPUGRAD_CACHE_DIR") or None,
+        streams=_whole_number("GPUGRAD_STREAMS"),
     )
+
+
+def _whole_number(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} is a whole number, not {text!r}.") from None
 
 
 _current: Config | None = None

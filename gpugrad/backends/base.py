@@ -9,6 +9,7 @@ import numpy as np
 
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
+from gpugrad.kir.target import Target
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -58,6 +59,11 @@ class Backend(Protocol):
     @property
     def xp(self) -> Any:
         """The array namespace."""
+        ...
+
+    @property
+    def target(self) -> Target:
+        """What the compiler may know of the device, under the settings in force."""
         ...
 
     @property

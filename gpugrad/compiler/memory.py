@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import replace
 
-from gpugrad.kir.program import Program
+from gpugrad.compiler.events import order_of
+from gpugrad.kir.program import START, Barrier, Program
 
 # Bytes. Cache lines on the CPU; the widest vector load and the pool's own
 # granularity on the GPU.
 ALIGNMENT = 512
+# By how much several streams may enlarge the arena.
+_GROWTH = 2
+
+# The last step of each stream that has to do with some bytes, or that is done.
+Touched = tuple[int, ...]
 
 
 class _Arena:
@@ -64,41 +71,126 @@ class _Arena:
         del self._by_start[start], self._by_end[start + size]
 
 
+class _Shared:
+    """The arena of several streams: free ranges, and who touched them last.
+
+    A range is for a buffer whose writers come after all of those anyway. Reuse that
+    would have to wait is worse than more memory.
+    """
+
+    def __init__(self) -> None:
+        self.end = 0
+        # (start, size, touched), sorted
+        self._free: list[tuple[int, int, Touched]] = []
+
+    def take(self, size: int, known: Sequence[Touched]) -> int:
+        """The start of the tightest free range that fits all ``known`` moments."""
+        fitting = [
+            (length, index)
+            for index, (_, length, touched) in enumerate(self._free)
+            if length >= size
+            and all(t <= k for moment in known for t, k in zip(touched, moment))
+        ]
+        if not fitting:
+            self.end += size
+            return self.end - size
+        length, index = min(fitting)
+        start, _, touched = self._free.pop(index)
+        if length > size:
+            self._free.insert(index, (start + size, length - size, touched))
+        return start
+
+    def give(self, start: int, size: int, touched: Touched) -> None:
+        """Return a range. Neighbours with equal histories merge."""
+        at = bisect.bisect_left(self._free, (start,))
+        if at < len(self._free):
+            next_start, next_size, history = self._free[at]
+            if next_start == start + size and history == touched:
+                size += next_size
+                del self._free[at]
+        if at > 0:
+            before, length, history = self._free[at - 1]
+            if before + length == start and history == touched:
+                start, size, at = before, size + length, at - 1
+                del self._free[at]
+        self._free.insert(at, (start, size, touched))
+
+
 def plan_memory(program: Program) -> Program:
     """Give every temp buffer an offset; buffers whose lives do not meet may share.
 
     Requires: steps in their final order, on their final streams.
     Ensures:  offsets are multiples of ALIGNMENT; two buffers that share bytes are
               never alive at the same step. Values that variables take live to the
-              end. Strings live outside the arena.
+              end. Strings live outside the arena. On several streams a buffer takes
+              bytes that it need not wait for, unless that doubles the arena.
     """
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    sizes: dict[int, int] = {}
-    for index, step in enumerate(program.steps):
-        for view in step.reads:
-            last[view.buffer.id] = index
-        for view in step.writes:
-            buffer = view.buffer
-            if buffer.kind == "temp" and buffer.id not in first:
-                first[buffer.id] = index
-                if buffer.dtype.name == "string":
-                    continue
-                size = max(buffer.size, 1) * buffer.dtype.size
-                sizes[buffer.id] = -(-size // ALIGNMENT) * ALIGNMENT
-            last[buffer.id] = index
-    for commit in program.commits:
-        last[commit.view.buffer.id] = len(program.steps)
-    starts: dict[int, list[int]] = {}
-    ends: dict[int, list[int]] = {}
-    for number in sizes:
-        starts.setdefault(first[number], []).append(number)
-        ends.setdefault(last[number], []).append(number)
+    lives = _Lives(program)
     arena = _Arena()
     offsets: dict[int, int] = {}
     for index in range(len(program.steps)):
-        for number in starts.get(index, ()):
-            offsets[number] = arena.take(sizes[number])
-        for number in ends.get(index, ()):
-            arena.give(offsets[number], sizes[number])
-    return replace(program, offsets=offsets, arena_bytes=arena.end)
+        for number in lives.starts.get(index, ()):
+            offsets[number] = arena.take(lives.sizes[number])
+        for number in lives.ends.get(index, ()):
+            arena.give(offsets[number], lives.sizes[number])
+    end = arena.end
+    if any(s.stream for s in program.steps):
+        apart, apart_end = _without_waits(program, lives)
+        if apart_end <= _GROWTH * end:
+            offsets, end = apart, apart_end
+    return replace(program, offsets=offsets, arena_bytes=end)
+
+
+class _Lives:
+    """Sizes of the temps, and by step the buffers whose lives start or end there."""
+
+    def __init__(self, program: Program) -> None:
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        self.sizes: dict[int, int] = {}
+        for index, step in enumerate(program.steps):
+            for view in step.reads:
+                last[view.buffer.id] = index
+            for view in step.writes:
+                buffer = view.buffer
+                if buffer.kind == "temp" and buffer.id not in first:
+                    first[buffer.id] = index
+                    if buffer.dtype.name == "string":
+                        continue
+                    size = max(buffer.size, 1) * buffer.dtype.size
+                    self.sizes[buffer.id] = -(-size // ALIGNMENT) * ALIGNMENT
+                last[buffer.id] = index
+        for commit in program.commits:
+            last[commit.view.buffer.id] = len(program.steps)
+        self.starts: dict[int, list[int]] = {}
+        self.ends: dict[int, list[int]] = {}
+        for number in self.sizes:
+            self.starts.setdefault(first[number], []).append(number)
+            self.ends.setdefault(last[number], []).append(number)
+
+
+def _without_waits(program: Program, lives: _Lives) -> tuple[dict[int, int], int]:
+    """Offsets, and the arena's end, if reuse follows the order that there is."""
+    known = order_of(replace(program, offsets={})).known
+    users: dict[int, dict[int, int]] = {}  # by buffer the last step on each stream
+    writers: dict[int, list[Touched]] = {}
+    streams = max(s.stream for s in program.steps) + 1
+    for index, step in enumerate(program.steps):
+        if type(step) is Barrier:
+            continue
+        for view in (*step.reads, *step.writes):
+            users.setdefault(view.buffer.id, {})[step.stream] = index
+        # A stream's own earlier steps are done, whatever it knows of them.
+        moment = known[index].after(index, step.stream).last
+        for view in step.writes:
+            writers.setdefault(view.buffer.id, []).append(moment)
+    arena = _Shared()
+    offsets: dict[int, int] = {}
+    for index in range(len(program.steps)):
+        for number in lives.starts.get(index, ()):
+            offsets[number] = arena.take(lives.sizes[number], writers[number])
+        for number in lives.ends.get(index, ()):
+            by = users[number]
+            touched = tuple([by.get(stream, START - 1) for stream in range(streams)])
+            arena.give(offsets[number], lives.sizes[number], touched)
+    return offsets, arena.end

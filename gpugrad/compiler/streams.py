@@ -1,30 +1,121 @@
-"""Which stream each step runs on, and which streams a barrier joins."""
+"""Which stream each step runs on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from gpugrad.kir.program import Barrier, Program
+from gpugrad.compiler.events import Meetings
+from gpugrad.kir.program import GATE, HOME, Barrier, Call, Group, Program, Step
+from gpugrad.kir.scalar import Apply, Reduce, postorder
+from gpugrad.kir.target import Target
 
-HOME = 0
+# Streams are worth their waits if they save this part of the time, by our estimate.
+_WORTH = 0.1
 
 
 def assign_streams(program: Program) -> Program:
-    """Put every step on the home stream, and name the streams that barriers join.
+    """Put independent chains of steps on streams of their own, where that pays.
 
     Requires: steps in an order that respects every dependency.
-    Ensures:  Barrier.streams are the streams that write its members; one stream
-              needs no events, so barriers over a single stream cost nothing.
+    Ensures:  every step has a stream below target.streams; a Barrier is on the stream
+              that writes all its members, or on GATE. Calls with effects stay at home.
+              All is at home where one stream is all there is, or about as fast.
     """
-    if not any(type(step) is Barrier for step in program.steps):
+    target = program.target
+    if target.streams < 2 or sum(type(s) is not Barrier for s in program.steps) < 3:
+        return on_streams(program, [HOME] * len(program.steps))
+    plan = _Timeline(program)
+    alone = sum(sum(_seconds(s, target)) for s in program.steps)
+    if plan.end > (1 - _WORTH) * alone:
+        return on_streams(program, [HOME] * len(program.steps))
+    return on_streams(program, plan.streams)
+
+
+def on_streams(program: Program, streams: Sequence[int]) -> Program:
+    """The program with its steps on these streams, and its barriers where they belong.
+
+    The entries of ``streams`` for barriers are not looked at.
+    """
+    if not any(streams) and all(s.stream == HOME for s in program.steps):
         return program
-    stream_of: dict[int, int] = {}
-    steps = []
-    for step in program.steps:
+    writers: dict[int, set[int]] = {}
+    steps: list[Step] = []
+    for step, stream in zip(program.steps, streams, strict=True):
         if type(step) is Barrier:
-            streams = {stream_of.get(m.buffer.id, HOME) for m in step.members}
-            step = step._replace(streams=tuple(sorted(streams)))
-        else:
-            stream_of.update((v.buffer.id, step.stream) for v in step.writes)
-        steps.append(step)
+            found: set[int] = set()
+            for member in step.members:
+                found |= writers.get(member.buffer.id, set())
+            stream = GATE if len(found) > 1 else min(found, default=HOME)
+        for view in step.writes:
+            writers.setdefault(view.buffer.id, set()).add(stream)
+        steps.append(step._replace(stream=stream))
     return replace(program, steps=tuple(steps))
+
+
+def _seconds(step: Step, target: Target) -> tuple[float, float]:
+    """What a step takes to start, and for its work, by bytes and operations."""
+    if type(step) is Barrier:
+        return 0.0, 0.0
+    moved = 0
+    for view in (*step.reads, *step.writes):
+        moved += view.unbroadcast().size * max(view.dtype.size, 1)
+    if type(step) is Call:
+        operations = step.flops
+    else:
+        assert type(step) is Group
+        points = 1
+        for extent in step.extents:
+            points *= extent
+        nodes = postorder(*[store.expr for store in step.stores])
+        operations = points * sum(type(n) is Apply or type(n) is Reduce for n in nodes)
+    return target.start, max(moved / target.bandwidth, operations / target.flops)
+
+
+class _Timeline:
+    """List scheduling: each step, in order, where it would be done first.
+
+    ``streams``: of each step. ``end``: when the last step is done, in seconds, but not
+    before what streams take turns at can be done.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._target = target = program.target
+        self._free = [0.0] * target.streams
+        shared = 0.0
+        self.streams: list[int] = []
+        self._done: list[float] = []
+        meetings = Meetings(program)
+        for number, step in enumerate(program.steps):
+            before = meetings.add(number, step)
+            if type(step) is Barrier:
+                self.streams.append(HOME)
+                self._done.append(max((self._done[b] for b in before), default=0.0))
+                continue
+            start, work = _seconds(step, target)
+            shared += work if target.work_is_shared else start
+            stream, done = self._best(step, before, start + work)
+            self.streams.append(stream)
+            self._done.append(done)
+            self._free[stream] = done
+        self.end = max(shared, *self._done) + 2 * target.wait  # to fork and to join
+
+    def _best(self, step: Step, before: set[int], seconds: float) -> tuple[int, float]:
+        target = self._target
+        best: tuple[float, int, int] | None = None
+        homes = type(step) is Call and not step.pure
+        for stream in range(1 if homes else target.streams):
+            ready = self._free[stream]
+            near = 0
+            for other in before:
+                there = self.streams[other]
+                late = 0.0 if there == stream else target.wait
+                near += there != stream
+                ready = max(ready, self._done[other] + late)
+            done = ready + seconds
+            # Of equally good ones the one with the fewest waits, then the first.
+            if best is None or (done, near, stream) < best:
+                best = (done, near, stream)
+        assert best is not None
+        done, _, stream = best
+        return stream, done

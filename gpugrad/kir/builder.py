@@ -257,11 +257,16 @@ class Builder:
         args: Sequence[View],
         outs: Sequence[tuple[DType, Shape]],
         pure: bool = True,
+        flops: int = 0,
         **attrs: Any,
     ) -> tuple[View, ...]:
-        """A library call ``impl(xp, outs, *args, **attrs)``; attrs are hashable."""
+        """A library call ``impl(xp, outs, *args, **attrs)``; attrs are hashable.
+
+        ``flops``: its operations, where they are more than its bytes tell.
+        """
         results = tuple(self.new(dtype, shape) for dtype, shape in outs)
-        self.append(Call(name, impl, tuple(args), results, tuple(attrs.items()), pure))
+        given = tuple(attrs.items())
+        self.append(Call(name, impl, tuple(args), results, given, pure, flops=flops))
         return results
 
     def barrier(self, members: Sequence[View]) -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from gpugrad.kir.scalar import Expr
 from gpugrad.kir.space import Buffer, Shape, View
+from gpugrad.kir.target import ONE_STREAM, Target
+
+# The stream on which a run begins and ends, and the place of barriers over several
+# streams: it keeps no order of its own, each barrier has only its waits.
+HOME: Final = 0
+GATE: Final = -1
+# The number of the moment at which a run starts, among those of its steps. The end
+# has the number after the last step's.
+START: Final = -1
 
 
 class Store(NamedTuple):
@@ -34,7 +43,7 @@ class Group(NamedTuple):
     reduced: tuple[bool, ...]
     loads: tuple[View, ...]
     stores: tuple[Store, ...]
-    stream: int = 0
+    stream: int = HOME
 
     @property
     def reads(self) -> tuple[View, ...]:
@@ -56,7 +65,8 @@ class Call(NamedTuple):
 
     ``impl`` is written once against the array namespace ``xp`` (numpy or cupy);
     a backend may have a faster row under ``name``. ``pure`` calls give the same
-    results for the same arguments and may be merged.
+    results for the same arguments and may be merged; the others run in the order of
+    the Program. ``flops``: operations, where they outweigh the bytes.
     """
 
     name: str
@@ -65,7 +75,8 @@ class Call(NamedTuple):
     outs: tuple[View, ...]
     attrs: tuple[tuple[str, Hashable], ...] = ()
     pure: bool = True
-    stream: int = 0
+    stream: int = HOME
+    flops: int = 0
 
     @property
     def reads(self) -> tuple[View, ...]:
@@ -79,15 +90,14 @@ class Call(NamedTuple):
 
 
 class Barrier(NamedTuple):
-    """Nothing after this step starts before all of ``members`` are written.
+    """What reads a member after this step starts when all ``members`` are written.
 
-    The tuple of gate_gradients. ``streams`` are those that write the members;
-    the stream pass fills them in.
+    The tuple of gate_gradients. It runs on the stream that writes the members, or on
+    GATE if they are several.
     """
 
     members: tuple[View, ...]
-    streams: tuple[int, ...] = (0,)
-    stream: int = 0
+    stream: int = HOME
 
     @property
     def reads(self) -> tuple[View, ...]:
@@ -121,6 +131,12 @@ class Program:
     ``commits``:   variables written, all after the last step has succeeded.
     ``step``:      the buffer that holds the run's number, if anything reads it.
     ``offsets``:   byte offset in the arena of every "temp" buffer (memory pass).
+    ``waits``:     by step, the steps on other streams that are done before it starts;
+                   by the number of steps, those that are done before the run ends on
+                   HOME; START among them is where the run starts there. With the
+                   order that each stream keeps, that orders everything (event pass;
+                   None before it).
+    ``target``:    the device that it is for.
     """
 
     steps: tuple[Step, ...]
@@ -132,5 +148,7 @@ class Program:
     step: Buffer | None = None
     offsets: dict[int, int] = field(default_factory=dict)
     arena_bytes: int = 0
+    waits: dict[int, tuple[int, ...]] | None = None
+    target: Target = ONE_STREAM
     # For messages and explain(): the graph nodes that a step came from.
     origins: tuple[Any, ...] = ()

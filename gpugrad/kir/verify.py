@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.kir.order import order_problem
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step, Store
 from gpugrad.kir.scalar import Expr, Index, Load, Reduce, children, postorder
 from gpugrad.kir.space import Buffer, View
@@ -28,6 +29,8 @@ def check_program(program: Program) -> None:
     - Outputs are whole, written output buffers; commits are whole, written temps,
       constants or outputs, one a variable.
     - Buffers that are alive at one step do not share bytes of the arena.
+    - Once the waits are placed: they and the streams order all that order.unordered()
+      asks for.
     """
     _Checker(program).check()
 
@@ -54,6 +57,10 @@ class _Checker:
         self._check_results()
         if program.offsets:
             self._check_arena()
+        self._place = "streams"
+        problem = order_problem(program)
+        if problem is not None:
+            self._fail(problem)
 
     # --- what comes from outside ------------------------------------------------------
 

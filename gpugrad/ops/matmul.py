@@ -66,6 +66,7 @@ def product(
             multiply,
             (flat, y),
             ((dtype, (flat.shape[0], y.shape[-1])),),
+            flops=2 * flat.size * y.shape[-1],
             conj_a=conj_x,
             conj_b=conj_y,
         )
@@ -75,6 +76,7 @@ def product(
         multiply,
         (x, y),
         ((dtype, (*batch, x.shape[-2], y.shape[-1])),),
+        flops=2 * prod((*batch, *x.shape[-2:], y.shape[-1])),
         conj_a=conj_x,
         conj_b=conj_y,
     )

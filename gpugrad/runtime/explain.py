@@ -9,7 +9,7 @@ from gpugrad.compiler.pipeline import PASSES, optimize
 from gpugrad.compiler.schedule import Schedule, schedule
 from gpugrad.dtypes import of_numpy
 from gpugrad.graph import sessions
-from gpugrad.kir.program import Barrier, Call, Group, Program
+from gpugrad.kir.program import GATE, START, Barrier, Call, Group, Program
 from gpugrad.kir.space import View
 from gpugrad.runtime import fetches as fetching
 from gpugrad.runtime.plan import Context
@@ -37,7 +37,7 @@ def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> str:
     }
     context = Context(session._store, session._backend, 0)
     stage = lower_stage(plan, 0, bound, context.handle)
-    program = optimize(stage.program)
+    program = optimize(stage.program, target=session._backend.target)
     source = session._backend.load(program).source
     return "\n\n".join(
         [
@@ -68,7 +68,10 @@ def _view(view: View) -> str:
 def _steps(program: Program) -> str:
     names = ", ".join(run.__name__ for run in PASSES)
     lines = [f"# {len(program.steps)} steps after {names}"]
-    for step in program.steps:
+    several = any(step.stream for step in program.steps)
+    for number, step in enumerate(program.steps):
+        if several:
+            lines.append(_place(program, number))
         if isinstance(step, Group):
             axes = [
                 f"{n}{'r' if r else ''}" for n, r in zip(step.extents, step.reduced)
@@ -85,10 +88,17 @@ def _steps(program: Program) -> str:
             lines.append(f"{outs} = {step.name}({args})")
         elif isinstance(step, Barrier):
             members = ", ".join(_view(v) for v in step.members)
-            lines.append(f"barrier over streams {list(step.streams)}: {members}")
+            lines.append(f"barrier: {members}")
     for commit in program.commits:
         lines.append(f"variable {commit.slot} <- {_view(commit.view)}")
     return "\n".join(lines)
+
+
+def _place(program: Program, number: int) -> str:
+    stream = program.steps[number].stream
+    text = "# the gate" if stream == GATE else f"# stream {stream}"
+    waits = [w for w in (program.waits or {}).get(number, ()) if w != START]
+    return f"{text}, step {number}" + (f", after {waits}" if waits else "")
 
 
 def _memory(program: Program) -> str:

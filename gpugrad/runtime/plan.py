@@ -222,7 +222,7 @@ class Plan:
                 static.add(need.number)
 
     def _keep(self, key: Any, stage: Stage, context: Context) -> _Compiled:
-        program = optimize(stage.program)
+        program = optimize(stage.program, target=context.backend.target)
         stage = Stage(
             program, stage.takes, stage.gives, stage.start, stage.stop, stage.host
         )

@@ -7,10 +7,12 @@ from typing import Any
 import cupy
 import numpy as np
 
+from gpugrad import config
 from gpugrad.backends.cupy.device import CudaDevice
 from gpugrad.backends.cupy.executable import CupyExecutable
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
+from gpugrad.kir.target import Target
 
 
 class CupyBackend:
@@ -22,6 +24,18 @@ class CupyBackend:
     def __init__(self, device: int | None = None) -> None:
         number = cupy.cuda.runtime.getDevice() if device is None else device
         self._device = CudaDevice(number)
+
+    @property
+    def target(self) -> Target:
+        """Of the order of an H200's speeds; unverified, as the four streams are."""
+        return Target(
+            streams=config.current().streams or 4,
+            start=4e-6,
+            bandwidth=3e12,
+            flops=3e13,
+            wait=2e-6,
+            work_is_shared=True,
+        )
 
     @property
     def device_name(self) -> str:

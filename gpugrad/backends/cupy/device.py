@@ -113,7 +113,8 @@ class CudaDevice:
 
     def new_event(self) -> Any:
         """An event without timing."""
-        return cupy.cuda.Event(disable_timing=True)
+        with self._device:  # an event belongs to the device that is current
+            return cupy.cuda.Event(disable_timing=True)
 
     @contextmanager
     def running(self) -> Iterator[None]:

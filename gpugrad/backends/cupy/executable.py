@@ -17,7 +17,7 @@ from gpugrad.backends.cupy.codegen import lower
 from gpugrad.backends.cupy.launch import Launch
 from gpugrad.backends.cupy.layout import WIDEST, Argument
 from gpugrad.backends.cupy.overrides import OVERRIDES
-from gpugrad.backends.cupy.streams import barrier, needed_waits
+from gpugrad.backends.cupy.streams import Enqueuer
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step
 from gpugrad.kir.space import Buffer, Shape, View
@@ -59,7 +59,7 @@ class Device(Protocol):
         ...
 
     def stream(self, number: int) -> Any:
-        """Stream ``number`` of the device; 0 is home. It has ``ptr``."""
+        """Stream ``number`` of the device; 0 is home, -1 the gate. It has ``ptr``."""
         ...
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
@@ -92,8 +92,8 @@ class CupyExecutable:
         # The arrays of this run, in the order of _base_of; launches name them by place.
         self._base_of = self._number_bases()
         self._patches: list[tuple[Any, int, int, int]] = []
-        self._actions = [self._action(i, s) for i, s in enumerate(program.steps)]
-        self._order_streams()
+        actions = [self._action(i, s) for i, s in enumerate(program.steps)]
+        self._enqueuer = Enqueuer(program, device, actions)
 
     # --- loading ------------------------------------------------------------------
 
@@ -152,12 +152,7 @@ class CupyExecutable:
         if isinstance(step, Call):
             return self._library_call(step)
         assert isinstance(step, Barrier)
-        if len(step.streams) < 2:
-            return lambda bases: None
-        device = self._device
-        joined = [device.stream(s) for s in step.streams]
-        gate = device.stream(-1)
-        return lambda bases: barrier(gate, joined, device.new_event)
+        return lambda bases: None  # its waits do it
 
     def _launch(self, step: Step, low: Lowered, kernel: Kernel) -> Launch:
         addresses, patches = [], []
@@ -227,16 +222,6 @@ class CupyExecutable:
         start += view.offset * size if view.size else 0
         return self._device.view(array, start, view.shape, dtype, strides)
 
-    def _order_streams(self) -> None:
-        """What each step waits for on other streams, and which steps signal."""
-        self._waits = needed_waits(self._program)
-        self._signals = {k for waits in self._waits.values() for k in waits}
-        numbers = {s.stream for s in self._program.steps}
-        for step in self._program.steps:
-            if isinstance(step, Barrier):
-                numbers.update(step.streams)
-        self._others = [self._device.stream(n) for n in sorted(numbers - {0})]
-
     # --- running ------------------------------------------------------------------
 
     def run(
@@ -279,28 +264,11 @@ class CupyExecutable:
         return array.copy()
 
     def _run_steps(self, bases: list[Array]) -> None:
-        index = 0
         try:
-            if not self._others:
-                for index, action in enumerate(self._actions):  # noqa: B007
-                    action(bases)
-                return
-            started = self._device.stream(0).record(self._device.new_event())
-            for stream in self._others:
-                stream.wait_event(started)
-            done: dict[int, Any] = {}
-            for index, action in enumerate(self._actions):
-                here = self._device.stream(self._program.steps[index].stream)
-                for earlier in self._waits.get(index, ()):
-                    here.wait_event(done[earlier])
-                action(bases)
-                if index in self._signals:
-                    done[index] = here.record(self._device.new_event())
-            for stream in self._others:
-                ended = stream.record(self._device.new_event())
-                self._device.stream(0).wait_event(ended)
+            self._enqueuer.run(bases)
         except Exception as error:
             origins = self._program.origins
+            index = self._enqueuer.number
             raise StepError(origins[index] if origins else None, error) from error
 
     def _commit(self, bases: list[Array], variables: list[Array | None]) -> None:
@@ -343,7 +311,7 @@ class CupyExecutable:
             elif isinstance(step, Call):
                 lines.append(f"// {index}: library call")
             else:
-                lines.append(f"// {index}: barrier of streams {step.streams}")  # type: ignore[union-attr]
+                lines.append(f"// {index}: barrier")
         kernels = [k for low in self._lowered if low for k in low.kernels]
         return "\n".join(lines) + "\n\n" + module_source(kernels)
 

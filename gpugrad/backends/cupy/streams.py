@@ -1,4 +1,4 @@
-"""Order between streams: what waits for what, and the barrier of gate_gradients.
+"""Enqueues the steps of a Program on their streams, with the waits that it lists.
 
 Streams and events are CuPy's, but nothing here imports it: a stream has record(event)
 and wait_event(event). The order of the calls is tested; on a GPU it has not been run.
@@ -7,88 +7,80 @@ and wait_event(event). The order of the calls is tested; on a GPU it has not bee
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-from gpugrad.kir.program import Barrier, Program, Step
-from gpugrad.kir.space import View
+from gpugrad.kir.program import HOME, START, Program
+
+Action = Callable[[list[Any]], None]
 
 
-def barrier(gate: Any, streams: Sequence[Any], new_event: Callable[[], Any]) -> None:
-    """Hold every stream until all of them reach this point (gate_gradients).
+class Streams(Protocol):
+    """What this needs of a device."""
 
-    The host does not wait. Each stream signals one gate stream, which signals back: n
-    streams cost 2n waits rather than n * (n - 1).
+    def stream(self, number: int) -> Any:
+        """Stream ``number``; HOME and GATE have one as well."""
+        ...
+
+    def new_event(self) -> Any:
+        """An event without timing."""
+        ...
+
+
+class Enqueuer:
+    """Runs ``actions``, one a step, in order. Its events are made once.
+
+    A barrier (gate_gradients) is a step without work on the gate stream: n streams
+    signal it and m wait for it, rather than each for each. The host never waits.
     """
-    for stream in streams:
-        gate.wait_event(stream.record(new_event()))
-    opened = gate.record(new_event())
-    for stream in streams:
-        stream.wait_event(opened)
 
+    def __init__(
+        self, program: Program, device: Streams, actions: Sequence[Action]
+    ) -> None:
+        steps, waits = program.steps, program.waits
+        others = sorted({s.stream for s in steps} - {HOME})
+        if waits is None and others:
+            raise AssertionError("the streams of this Program have no waits yet")
+        waits = waits or {}
+        signals = sorted({number for earlier in waits.values() for number in earlier})
+        # An event may be recorded again while an earlier run still waits for it: a
+        # wait is for the last record before it.
+        events = {number: device.new_event() for number in signals}
+        self._device = device
+        self._actions = tuple(actions)
+        self._others = [device.stream(number) for number in others]
+        self._started = events.get(START)
+        self._joins = [events[w] for w in waits.get(len(steps), ())]
+        self._turns = [
+            (
+                action,
+                device.stream(step.stream),
+                [events[w] for w in waits.get(number, ())],
+                events.get(number),
+            )
+            for number, (step, action) in enumerate(zip(steps, actions, strict=True))
+        ]
+        self.number = 0  # of the step that is being enqueued
 
-class _Touch(NamedTuple):
-    """Bytes that a step reads or writes: of the arena, or of a buffer by number."""
-
-    place: int  # -1 is the arena
-    start: int
-    end: int
-    writes: bool
-
-
-def _touches(step: Step, offsets: dict[int, int]) -> list[_Touch]:
-    if isinstance(step, Barrier):
-        return []
-
-    def touch(view: View, writes: bool) -> _Touch:
-        buffer = view.buffer
-        size = buffer.size * buffer.dtype.size
-        if buffer.id in offsets:
-            start = offsets[buffer.id]
-            return _Touch(-1, start, start + size, writes)
-        return _Touch(buffer.id, 0, size, writes)
-
-    return [
-        *(touch(v, False) for v in step.reads),
-        *(touch(v, True) for v in step.writes),
-    ]
-
-
-def _meet(one: list[_Touch], other: list[_Touch]) -> bool:
-    return any(
-        a.place == b.place
-        and (a.writes or b.writes)
-        and a.start < b.end
-        and b.start < a.end
-        for a in one
-        for b in other
-    )
-
-
-def needed_waits(program: Program) -> dict[int, tuple[int, ...]]:
-    """For each step the steps on other streams that must be done before it starts.
-
-    Of each other stream the last such step is enough: a stream keeps its own order.
-    Reuse of arena bytes counts as well as data.
-    """
-    steps = program.steps
-    streams = sorted({s.stream for s in steps if not isinstance(s, Barrier)})
-    if len(streams) < 2:
-        return {}
-    touches = [_touches(s, program.offsets) for s in steps]
-    waits: dict[int, tuple[int, ...]] = {}
-    for index, step in enumerate(steps):
-        if isinstance(step, Barrier):
-            continue
-        found = []
-        for stream in streams:
-            if stream == step.stream:
-                continue
-            for earlier in range(index - 1, -1, -1):
-                if steps[earlier].stream != stream or not touches[earlier]:
-                    continue
-                if _meet(touches[earlier], touches[index]):
-                    found.append(earlier)
-                    break
-        if found:
-            waits[index] = tuple(sorted(found))
-    return waits
+    def run(self, bases: list[Any]) -> None:
+        """Enqueue all steps. What an action raises leaves no stream ahead of home."""
+        if not self._others:
+            for self.number, action in enumerate(self._actions):  # noqa: B020
+                action(bases)
+            return
+        home = self._device.stream(HOME)
+        if self._started is not None:
+            home.record(self._started)
+        try:
+            for self.number, turn in enumerate(self._turns):  # noqa: B020
+                action, stream, waits, signal = turn
+                for event in waits:
+                    stream.wait_event(event)
+                action(bases)
+                if signal is not None:
+                    stream.record(signal)
+        except BaseException:
+            for stream in self._others:
+                home.wait_event(stream.record(self._device.new_event()))
+            raise
+        for event in self._joins:
+            home.wait_event(event)

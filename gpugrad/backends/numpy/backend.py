@@ -5,25 +5,37 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from contextvars import Context
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpugrad import config
 from gpugrad.backends.base import StepError
 from gpugrad.backends.numpy.codegen import Generator
+from gpugrad.backends.numpy.streams import Dispatcher, Workers
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
+from gpugrad.kir.target import Target
 
 
 class NumpyExecutable:
     """A Program as compiled Python over arrays of its own."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, workers: Workers) -> None:
         self._origins = program.origins
-        self._module = Generator(program).module()
-        self._main = self._module.functions["run"]
+        if any(step.stream for step in program.steps):
+            dispatch = Dispatcher(program, workers)
+            generator = Generator(program, dispatch.segments)
+            self._module = generator.module()
+            self._main = partial(self._module.functions["run"], dispatch=dispatch)
+            dispatch.bind(
+                self._module.functions, generator.segment_of_part, self._module.step_of
+            )
+        else:
+            self._module = Generator(program).module()
+            self._main = self._module.functions["run"]
         # Overflow and NaN are data. NumPy keeps its error state in a context
         # variable; entering a context where it is set costs 20 ns, errstate 850.
         self._context = Context()
@@ -44,24 +56,13 @@ class NumpyExecutable:
         try:
             return self._context.run(self._main, inputs, variables, step)
         except Exception as error:
-            number = self._failed_step(error)
+            number = self._module.step_of(error)
             if number is None:
                 if _is_too_large(error):  # an output that does not fit into memory
                     raise StepError(None, MemoryError(str(error))) from error
                 raise
             origin = self._origins[number] if self._origins else None
             raise StepError(origin, error) from error
-
-    def _failed_step(self, error: Exception) -> int | None:
-        """The number of the step in whose line of generated code ``error`` arose."""
-        trace = error.__traceback__
-        while trace is not None:
-            filename = trace.tb_frame.f_code.co_filename
-            number = self._module.step_at(filename, trace.tb_lineno)
-            if number is not None:
-                return number
-            trace = trace.tb_next
-        return None
 
 
 class NumpyBackend:
@@ -70,6 +71,14 @@ class NumpyBackend:
     name = "numpy"
     xp = np
 
+    def __init__(self) -> None:
+        self._workers = Workers()
+
+    @property
+    def target(self) -> Target:
+        """One stream, unless the settings say otherwise."""
+        return Target(streams=config.current().streams or 1)
+
     @cached_property
     def device_name(self) -> str:
         """The processor's model name."""
@@ -77,7 +86,7 @@ class NumpyBackend:
 
     def load(self, program: Program) -> NumpyExecutable:
         """Generate and compile the Program's code, and lay out its memory."""
-        return NumpyExecutable(program)
+        return NumpyExecutable(program, self._workers)
 
     def to_device(self, value: Any, dtype: DType) -> np.ndarray:
         """A C-contiguous array of ``dtype``; ``value`` itself if it is one."""

@@ -6,12 +6,12 @@ programs are split into functions, because CPython compiles a long function slow
 
     t7, t7_1   views of temp buffer 7          i0, v3, o1   feed, variable, output
     c4         a constant buffer               k0           a literal
-    s2         scratch                         n0           indices along an axis
+    s2, s1_2   scratch; of stream 1            n0           indices along an axis
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from types import CodeType
 from typing import Any, Final
@@ -21,7 +21,7 @@ import numpy as np
 from gpugrad.backends.numpy.kernel import Kernel, Plan
 from gpugrad.backends.numpy.storage import Scratch, Storage, itemised, strided
 from gpugrad.dtypes import DType, string
-from gpugrad.kir.program import Barrier, Call, Commit, Group, Program
+from gpugrad.kir.program import HOME, Barrier, Call, Commit, Group, Program, Step
 from gpugrad.kir.scalar import Expr, Lit
 from gpugrad.kir.space import Shape, View
 
@@ -69,10 +69,16 @@ class Module:
         self._texts.append(text)
         self._steps[name] = [None, *steps]
 
-    def step_at(self, filename: str, line: int) -> int | None:
-        """The number of the step that a line of ours belongs to."""
-        steps = self._steps.get(filename)
-        return None if steps is None else steps[line - 1]
+    def step_of(self, error: BaseException) -> int | None:
+        """The number of the step in whose line of generated code ``error`` arose."""
+        trace = error.__traceback__
+        while trace is not None:
+            steps = self._steps.get(trace.tb_frame.f_code.co_filename)
+            number = None if steps is None else steps[trace.tb_lineno - 1]
+            if number is not None:
+                return number
+            trace = trace.tb_next
+        return None
 
     @property
     def source(self) -> str:
@@ -87,12 +93,23 @@ class Module:
 
 
 class Generator:
-    """Writes the code of one Program. Use it once: ``Generator(program).module()``."""
+    """Writes the code of one Program. Use it once: ``Generator(program).module()``.
 
-    def __init__(self, program: Program) -> None:
+    ``segments``, if given, are the steps in pieces that run in an order of the
+    caller's: ``run`` takes a function ``dispatch`` as well, and calls it with the
+    arguments of all parts; ``segment_of_part`` says which piece each part is of.
+    """
+
+    def __init__(
+        self, program: Program, segments: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self._program = program
+        self._segments = segments
         self._storage = Storage(program)
-        self.scratch = Scratch()
+        # Streams run at the same time: each has scratch of its own.
+        self._scratches = {HOME: Scratch()}
+        self.scratch = self._scratches[HOME]
+        self.segment_of_part = [0]
         self.plans: dict[tuple[Expr, ...], Plan] = {}
         self.namespace: dict[str, Any] = {
             "np": np,
@@ -115,21 +132,36 @@ class Generator:
     def module(self) -> Module:
         """Write and compile everything."""
         self._receive()
-        for number, step in enumerate(self._program.steps):
-            self._step = number
-            if len(self._parts[-1].lines) >= PART_LINES:
-                self._parts.append(Part())
-            if type(step) is Group:
-                Kernel(self, step).write()
-            elif type(step) is Call:
-                self._call(step)
-            else:
-                assert type(step) is Barrier
-                # One stream: everything before is written already.
-                members = ", ".join(self.view(m) for m in step.members)
-                self.line(f"# barrier: {members}")
+        steps = self._program.steps
+        for place, segment in enumerate(self._segments or [range(len(steps))]):
+            if place:
+                self._new_part(place)
+            for number in segment:
+                self._step = number
+                if len(self._parts[-1].lines) >= PART_LINES:
+                    self._new_part(place)
+                self._write(steps[number])
         self._step = None
         return self._compile()
+
+    def _new_part(self, segment: int) -> None:
+        self._parts.append(Part())
+        self.segment_of_part.append(segment)
+
+    def _write(self, step: Step) -> None:
+        scratch = self._scratches.get(step.stream)
+        if scratch is None:
+            scratch = self._scratches[step.stream] = Scratch(f"s{step.stream}_")
+        self.scratch = scratch
+        if type(step) is Group:
+            Kernel(self, step).write()
+        elif type(step) is Call:
+            self._call(step)
+        else:
+            assert type(step) is Barrier
+            # Everything before is written already, or waited for.
+            members = ", ".join(self.view(m) for m in step.members)
+            self.line(f"pass  # barrier: {members}")
 
     # --- what kernels write with ------------------------------------------------------
 
@@ -291,21 +323,35 @@ class Generator:
     def _compile(self) -> Module:
         epilogue = [*self._commits(self._program.commits), self._results()]
         module = Module(self.namespace)
-        self.namespace.update(self.scratch.arrays())
+        for scratch in self._scratches.values():
+            self.namespace.update(scratch.arrays())
         body: list[str] = []
         steps: list[int | None] = []
-        if len(self._parts) == 1:
+        header = "def run(inputs, variables, step):"
+        if self._segments is not None:
+            header = "def run(inputs, variables, step, dispatch):"
+            for number, part in enumerate(self._parts):
+                self._add_part(module, number, part)
+            given = ["".join(f"{name}, " for name in p.locals) for p in self._parts]
+            body = [f"dispatch({', '.join(f'({names})' for names in given)})"]
+            steps = [None]
+        elif len(self._parts) == 1:
             body, steps = self._parts[0].lines, self._parts[0].steps
         else:
             for number, part in enumerate(self._parts):
-                names = ", ".join(part.locals)
-                module.add(f"def part{number}({names}):", part.lines, part.steps)
-                body.append(f"part{number}({names})")
+                body.append(self._add_part(module, number, part))
                 steps.append(None)
         lines = [*self._prologue, *body, *epilogue]
         steps = [None] * len(self._prologue) + steps + [None] * len(epilogue)
-        module.add("def run(inputs, variables, step):", lines, steps)
+        module.add(header, lines, steps)
         return module
+
+    @staticmethod
+    def _add_part(module: Module, number: int, part: Part) -> str:
+        """Compile a part; the line that calls it."""
+        call = f"part{number}({', '.join(part.locals)})"
+        module.add(f"def {call}:", part.lines or ["pass"], part.steps or [None])
+        return call
 
 
 def _fits(now: np.ndarray | None, value: np.ndarray) -> bool:

@@ -74,12 +74,13 @@ class Storage:
 class Scratch:
     """Memory for what a kernel computes on the way: slots, taken and given back.
 
-    Slots are shared by all kernels of a Program; each is as large as its largest
+    Slots are shared by all kernels of a stream; each is as large as its largest
     use, which is known only when all code has been written. So ``take`` hands out
-    names, and ``arrays`` makes the arrays behind them.
+    names, and ``arrays`` makes the arrays behind them. Names begin with ``prefix``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "s") -> None:
+        self._prefix = prefix
         self._sizes: list[int] = []
         # The lowest first: then equal kernels use equal slots, and share the arrays.
         self._free: list[int] = []
@@ -106,7 +107,7 @@ class Scratch:
         key = (slot, dtype, shape)
         name = self._names.get(key)
         if name is None:
-            name = self._names[key] = f"s{len(self._names)}"
+            name = self._names[key] = f"{self._prefix}{len(self._names)}"
         return name, slot
 
     def give_back(self, slot: int) -> None:
