@@ -184,6 +184,18 @@ class Builder:
         reduced = (False,) * len(into.shape)
         self.append(Group(into.shape, reduced, loads, (Store(into, expr),)))
 
+    def store_each(
+        self,
+        into: Sequence[View],
+        fn: Callable[..., Sequence[Expr]],
+        *views: View,
+    ) -> None:
+        """Like store, for views of one shape; ``fn`` gives an expression for each."""
+        shape = into[0].shape
+        loads, exprs = self._operands(views, shape)
+        stores = [Store(v, cast(e, v.dtype)) for v, e in zip(into, fn(*exprs))]
+        self.append(Group(shape, (False,) * len(shape), loads, tuple(stores)))
+
     def copy(self, view: View, into: View | None = None) -> View:
         """The elements of ``view`` in a new buffer, or written through ``into``."""
         if into is None:

@@ -1,4 +1,4 @@
-"""Convolutions over 2 and 3 axes and their gradients: windows and matrix products."""
+"""Convolutions over 2 and 3 axes and their gradients, as library calls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gpugrad.graph import constant
 from gpugrad.graph.spec import Input
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import Shape, View
-from gpugrad.ops import matmul, rules, static, windows
+from gpugrad.ops import convolve, matmul, rules, static, windows
+from gpugrad.ops.convolve import Geometry
 from gpugrad.ops.family import OpFamily
-from gpugrad.ops.windows import Window
 
 family = OpFamily()
 
@@ -124,110 +124,60 @@ def _infer_to_filter(kind: _Kind, op: Any) -> Any:
 # --- lowering -------------------------------------------------------------------------
 
 
-class _Plan(NamedTuple):
-    """Concrete sizes of one convolution, channels last.
-
-    The channels fall into ``groups`` of ``inner`` inputs and ``outer`` outputs, each
-    convolved by itself.
-    """
-
-    window: Window
-    pads: tuple[tuple[int, int], ...]
-    batch: int
-    sizes: Shape
-    positions: Shape
-    groups: int
-    inner: int
-    outer: int
-
-    @property
-    def taps(self) -> int:
-        """Elements of the window on one channel."""
-        return prod(self.window.sizes)  # type: ignore[arg-type]
-
-
-def _plan(kind: _Kind, site: Site, x: Shape, w: Shape) -> _Plan:
-    """The plan for an input shape with its channels last, and a filter shape."""
-    rank = kind.rank
-    window = windows.window_of(site.attrs, w[:rank])
+def _geometry(kind: _Kind, site: Site, x: Shape, w: Shape) -> Geometry:
+    """The sizes for an input shape with its channels last, and a filter shape."""
+    window = windows.window_of(site.attrs, w[: kind.rank])
     sizes = x[1:-1]
     _depths(kind, x[-1], w)
     inner, outer = (1, w[-1]) if kind.depthwise else (w[-2], 0)
     groups = x[-1] // inner if inner else 1
     if not kind.depthwise:
         outer = w[-1] // max(groups, 1)
+    known: Any = window.sizes
     positions: Any = windows.output_sizes(window, sizes)
     pads = windows.known(window, sizes)
-    return _Plan(window, pads, x[0], sizes, positions, groups, inner, outer)
+    return Geometry(
+        known, window.strides, window.dilations, pads, sizes, positions, groups, inner,
+        outer,
+    )  # fmt: skip
 
 
-def _grouped(b: Builder, x: View, groups: int, taps: int) -> View:
-    """[batch, places..., window..., channels] as a matrix for each group."""
-    inner = x.shape[-1] // max(groups, 1)
-    places = _places(x, taps)
-    if groups == 1:
-        return b.reshape(x, (places, taps * inner))
-    split = b.reshape(x, (*x.shape[:-1], groups, inner))
-    last = split.rank - 2
-    split = split.transpose((last, *range(last), last + 1))
-    return b.reshape(split, (groups, places, taps * inner))
+def _call(
+    b: Builder, kind: _Kind, part: str, args: tuple[View, View], out: Shape, g: Geometry
+) -> View:
+    """A library call of convolve.py; a backend may have its own row under its name."""
+    name = f"depthwise_{part}" if kind.depthwise else part
+    dtype = args[0].dtype
+    impl = getattr(convolve, name)
+    (y,) = b.call(f"conv_{name}", impl, args, ((dtype, out),), geometry=g)
+    return y
 
 
-def _places(x: View, taps: int) -> int:
-    outer = prod(x.shape[:-1])
-    return outer // taps if taps else 0
+def _is_product(kind: _Kind, g: Geometry) -> bool:
+    """Nothing slides: each position sees itself alone."""
+    ones = {*g.window, *g.strides, *g.dilations}
+    return not kind.depthwise and g.groups == 1 and ones == {1} and not _padded(g)
 
 
-def _filter_matrix(b: Builder, w: View, plan: _Plan, flipped: bool) -> View:
-    """The filter as [groups, window * inputs, outputs].
-
-    ``flipped``: as [groups, window reversed * outputs, inputs], for the way back.
-    """
-    rank = len(plan.window.sizes)
-    w = b.reshape(w, (*w.shape[:rank], plan.inner, plan.groups, plan.outer))
-    axes = tuple(range(rank))
-    if flipped:
-        starts = (*[n - 1 for n in w.shape[:rank]], 0, 0, 0)
-        w = w.slice(starts, w.shape, (-1,) * rank + (1, 1, 1))
-        w = w.transpose((rank + 1, *axes, rank + 2, rank))
-        rows, columns = plan.taps * plan.outer, plan.inner
-    else:
-        w = w.transpose((rank + 1, *axes, rank, rank + 2))
-        rows, columns = plan.taps * plan.inner, plan.outer
-    shape = (plan.groups, rows, columns) if plan.groups != 1 else (rows, columns)
-    return b.reshape(w, shape)
-
-
-def _ungrouped(b: Builder, y: View, outer: Shape, groups: int) -> View:
-    """[groups, places, channels] as [outer..., groups * channels]."""
-    if groups == 1:
-        return b.reshape(y, (*outer, y.shape[-1]))
-    y = b.reshape(y, (groups, *outer, y.shape[-1]))
-    y = y.transpose((*range(1, len(outer) + 1), 0, len(outer) + 1))
-    return b.reshape(y, (*outer, groups * y.shape[-1]))
-
-
-def _patches(b: Builder, x: View, plan: _Plan) -> View:
-    """What each position of the window sees: [groups, positions, window * inputs]."""
-    x = windows.padded(b, x, plan.pads, 0)
-    slid = windows.slide(x, plan.window, plan.positions)
-    return _grouped(b, slid, plan.groups, plan.taps)
+def _padded(g: Geometry) -> bool:
+    return any(before or after for before, after in g.pads)
 
 
 def _lower_forward(kind: _Kind, b: Builder, site: Site) -> View:
     data_format, rank = site.attrs["data_format"], kind.rank + 2
     x = windows.permuted(site.inputs[0], windows.channels_last(data_format, rank))
     w = site.inputs[1]
-    plan = _plan(kind, site, x.shape, w.shape)
-    y = matmul.product(
-        b, _patches(b, x, plan), _filter_matrix(b, w, plan, False), x.dtype
-    )
-    y = _ungrouped(b, y, (plan.batch, *plan.positions), plan.groups)
+    g = _geometry(kind, site, x.shape, w.shape)
+    if _is_product(kind, g):
+        y = matmul.product(b, x, b.reshape(w, (g.inner, g.outer)), x.dtype)
+    else:
+        out = (x.shape[0], *g.positions, g.groups * g.outer)
+        y = _call(b, kind, "forward", (x, b.contiguous(w)), out, g)
     return windows.permuted(y, windows.channels_first(data_format, rank))
 
 
-def _check_gradient(plan: _Plan, dy: View) -> None:
-    wanted = (plan.batch, *plan.positions, plan.groups * plan.outer)
+def _check_gradient(batch: int, g: Geometry, dy: View) -> None:
+    wanted = (batch, *g.positions, g.groups * g.outer)
     if dy.shape != wanted:
         raise ValueError(
             f"The gradient has shape {list(dy.shape)}, where the convolution gives "
@@ -240,12 +190,14 @@ def _lower_to_input(kind: _Kind, b: Builder, site: Site) -> View:
     order = windows.channels_last(data_format, rank)
     shape = windows.permuted(b.integers(site.inputs[0]), order)
     w, dy = site.inputs[1], windows.permuted(site.inputs[2], order)
-    plan = _plan(kind, site, shape, w.shape)
-    _check_gradient(plan, dy)
-    seen = windows.unslide(b, dy, plan.window, plan.sizes, plan.pads)
-    rows = _grouped(b, seen, plan.groups, plan.taps)
-    dx = matmul.product(b, rows, _filter_matrix(b, w, plan, True), dy.dtype)
-    dx = _ungrouped(b, dx, (plan.batch, *plan.sizes), plan.groups)
+    g = _geometry(kind, site, shape, w.shape)
+    _check_gradient(shape[0], g, dy)
+    if _is_product(kind, g):
+        matrix = matmul.swapped(b.reshape(w, (g.inner, g.outer)))
+        dx = matmul.product(b, dy, matrix, dy.dtype)
+    else:
+        args = (b.contiguous(w), b.contiguous(dy))
+        dx = _call(b, kind, "to_input", args, shape, g)
     return windows.permuted(dx, windows.channels_first(data_format, rank))
 
 
@@ -254,14 +206,14 @@ def _lower_to_filter(kind: _Kind, b: Builder, site: Site) -> View:
     order = windows.channels_last(data_format, rank)
     x, dy = (windows.permuted(site.inputs[i], order) for i in (0, 2))
     shape = b.integers(site.inputs[1])
-    plan = _plan(kind, site, x.shape, shape)
-    _check_gradient(plan, dy)
-    rows = matmul.swapped(_patches(b, x, plan))
-    dw = matmul.product(b, rows, _grouped(b, dy, plan.groups, 1), x.dtype)
-    taps: Any = plan.window.sizes
-    dw = b.reshape(dw, (plan.groups, *taps, plan.inner, plan.outer))
-    dw = dw.transpose((*range(1, kind.rank + 2), 0, kind.rank + 2))
-    return b.reshape(dw, shape)
+    g = _geometry(kind, site, x.shape, shape)
+    _check_gradient(x.shape[0], g, dy)
+    if _is_product(kind, g):
+        rows = prod(x.shape[:-1])
+        seen = matmul.swapped(b.reshape(x, (rows, g.inner)))
+        dw = matmul.product(b, seen, b.reshape(dy, (rows, g.outer)), x.dtype)
+        return b.reshape(dw, shape)
+    return _call(b, kind, "to_filter", (x, b.contiguous(dy)), shape, g)
 
 
 # --- the ops --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from math import prod
 from typing import Any, NamedTuple
 
@@ -100,6 +101,39 @@ def _slid(b: Builder, x: View, plan: _Plan, pad: Any) -> View:
     )
 
 
+# Windows of up to so many elements are opened up: one load for each.
+_UNROLLED = 16
+
+
+def _opened(slid: View, plan: _Plan) -> list[View] | None:
+    """A view for each element of the window, or None if they are many."""
+    window = [slid.shape[axis] for axis in plan.window_axes]
+    if not 0 < prod(window) <= _UNROLLED or 0 in slid.shape:
+        return None
+    axes = plan.window_axes
+    views = []
+    for place in np.ndindex(*window):
+        starts = [0] * slid.rank
+        sizes = list(slid.shape)
+        for axis, start in zip(axes, place):
+            starts[axis], sizes[axis] = start, 1
+        views.append(slid.slice(tuple(starts), tuple(sizes)).drop_axes(axes))
+    return views
+
+
+def _fold(b: Builder, slid: View, plan: _Plan, kind: str, wide: DType) -> View:
+    """Maxima or sums over the window, in ``wide``."""
+    opened = _opened(slid, plan)
+    if opened is None:
+        return b.reduce(
+            kind, slid, plan.window_axes, before=lambda e: scalar.cast(e, wide)
+        )
+    join = scalar.maximum if kind == "max" else scalar.add
+    return b.map(
+        lambda *e: functools.reduce(join, [scalar.cast(x, wide) for x in e]), *opened
+    )
+
+
 def _beside(view: View, rank: int) -> View:
     """[batch, places..., channels] with axes of extent 1 for the window."""
     for _ in range(rank):
@@ -127,7 +161,7 @@ def _least(dtype: DType) -> Any:
 def _lower_max(b: Builder, site: Site) -> View:
     plan = _plan(site, site.inputs[0].shape)
     x = windows.permuted(site.inputs[0], plan.last)
-    y = b.reduce("max", _slid(b, x, plan, _least(x.dtype)), plan.window_axes)
+    y = _fold(b, _slid(b, x, plan, _least(x.dtype)), plan, "max", x.dtype)
     return windows.permuted(y, plan.first)
 
 
@@ -149,12 +183,47 @@ def _chosen(b: Builder, x: View, y: View, plan: _Plan) -> View:
     return b.reduce("min", slid, plan.window_axes, before=number, others=(top,))
 
 
+def _scattered(b: Builder, x: View, y: View, dy: View, plan: _Plan) -> View | None:
+    """The gradient where windows do not meet: each element asks its own window."""
+    apart = all(
+        k is not None and s >= k for k, s in zip(plan.window.sizes, plan.window.strides)
+    )
+    if not apart or any(before or after for before, after in plan.pads):
+        return None
+    seen = _opened(windows.slide(x, plan.window, plan.positions), plan)
+    if seen is None:
+        return None
+    dx = b.new(dy.dtype, x.shape)
+    into = _opened(windows.slide(dx, plan.window, plan.positions), plan)
+    assert into is not None
+    if dy.size * len(into) < dx.size:  # some elements are in no window
+        b.store_value(dx, 0)
+    zero = Lit(0, dy.dtype)
+
+    def slopes(top: Expr, slope: Expr, *elements: Expr) -> list[Expr]:
+        results: list[Expr] = []
+        left: Expr | None = None
+        for element in elements:
+            here = scalar.equal(element, top)
+            first = here if left is None else scalar.logical_and(here, left)
+            results.append(scalar.select(first, slope, zero))
+            other = scalar.logical_not(here)
+            left = other if left is None else scalar.logical_and(left, other)
+        return results
+
+    b.store_each(into, slopes, y, dy, *seen)
+    return dx
+
+
 def _lower_max_grad(b: Builder, site: Site) -> View:
     plan = _plan(site, site.inputs[0].shape)
     x, y, dy = (windows.permuted(v, plan.last) for v in site.inputs)
     if dy.shape != y.shape:
         raise ValueError(f"The gradient has shape {dy.shape}, the pool {y.shape}.")
     sizes = x.shape[1:-1]
+    dx = _scattered(b, x, y, dy, plan)
+    if dx is not None:
+        return windows.permuted(dx, plan.first)
     chosen = _chosen(b, x, y, plan)
     numbers = windows.unslide(b, chosen, plan.window, sizes, plan.pads, fill=-1)
     slopes = windows.unslide(b, dy, plan.window, sizes, plan.pads)
@@ -263,9 +332,7 @@ def _lower_avg(b: Builder, site: Site) -> View:
     x = windows.permuted(site.inputs[0], plan.last)
     wide = wide_dtype(x.dtype)
     slid = _slid(b, x, plan, 0)
-    total = b.reduce(
-        "sum", slid, plan.window_axes, before=lambda e: scalar.cast(e, wide)
-    )
+    total = _fold(b, slid, plan, "sum", wide)
     counts = _counts(b, plan, x.shape[1:-1], wide)
     y = b.map(lambda s, n: s / n, total, counts, dtype=x.dtype)
     return windows.permuted(y, plan.first)

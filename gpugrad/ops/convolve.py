@@ -1,0 +1,320 @@
+"""Convolutions and their gradients on arrays: what the Calls of conv.py do.
+
+Written against the array namespace ``xp``. The input is taken in blocks of a few
+images, or of a few rows of one, so that the patches of a block (what each position
+sees, as a matrix) stay in the cache: the matrix product is then most of the time.
+Half types are convolved in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+Shape = tuple[int, ...]
+Array = Any
+
+# Bytes of patches in a block: half of a common second-level cache.
+_BLOCK_BYTES = 1 << 20
+
+
+class Geometry(NamedTuple):
+    """Concrete sizes of a convolution; one entry a spatial axis.
+
+    The channels fall into ``groups`` of ``inner`` inputs and ``outer`` outputs, each
+    convolved by itself.
+    """
+
+    window: Shape
+    strides: Shape
+    dilations: Shape
+    pads: tuple[tuple[int, int], ...]
+    sizes: Shape
+    positions: Shape
+    groups: int
+    inner: int
+    outer: int
+
+    @property
+    def taps(self) -> int:
+        """Elements of the window on one channel."""
+        return prod(self.window)
+
+
+class _Block(NamedTuple):
+    """Some images, and of each some positions along the first spatial axis."""
+
+    first: int
+    last: int
+    top: int
+    bottom: int
+
+    def of(self, y: Array) -> Array:
+        """The part of an array [batch, positions..., channels]."""
+        return y[self.first : self.last, self.top : self.bottom]
+
+
+def _blocks(batch: int, geometry: Geometry, itemsize: int) -> Iterator[_Block]:
+    rows = geometry.positions[0]
+    row = prod(geometry.positions[1:]) * geometry.taps * geometry.inner * itemsize
+    fit = max(_BLOCK_BYTES // max(row, 1), 1)
+    if fit < rows:
+        for image, top in product(range(batch), range(0, rows, fit)):
+            yield _Block(image, image + 1, top, min(top + fit, rows))
+        return
+    images = max(fit // max(rows, 1), 1)
+    for image in range(0, batch, images):
+        yield _Block(image, min(image + images, batch), 0, rows)
+
+
+def _wide(xp: Any, dtype: Any) -> Any:
+    return xp.dtype(xp.float32) if dtype.itemsize == 2 else dtype
+
+
+def _padded(xp: Any, x: Array, geometry: Geometry, dtype: Any) -> Array:
+    """Images with zeros around them, in the type of the sums."""
+    if not any(before or after for before, after in geometry.pads):
+        return x.astype(dtype, copy=False)
+    shape = [n + p + q for n, (p, q) in zip(geometry.sizes, geometry.pads)]
+    out = xp.zeros((x.shape[0], *shape, x.shape[-1]), dtype)
+    inside = [slice(p, p + n) for n, (p, _) in zip(geometry.sizes, geometry.pads)]
+    out[(slice(None), *inside)] = x
+    return out
+
+
+def _tap(x: Array, geometry: Geometry, tap: Shape, block: _Block) -> Array:
+    """What one element of the window sees, of padded images of the block."""
+    places = [slice(None)]
+    for axis, (place, step, gap) in enumerate(
+        zip(tap, geometry.strides, geometry.dilations)
+    ):
+        low, high = 0, geometry.positions[axis]
+        if axis == 0:
+            low, high = block.top, block.bottom
+        start = place * gap + low * step
+        places.append(slice(start, start + (high - low - 1) * step + 1, step))
+    return x[tuple(places)]
+
+
+def _patches(xp: Any, x: Array, geometry: Geometry, block: _Block) -> Array:
+    """[positions of the block, taps * channels] of padded images."""
+    images, channels, counts = x.shape[0], x.shape[-1], geometry.positions[1:]
+    counts = (block.bottom - block.top, *counts)
+    steps = x.strides[1:-1]
+    slid = xp.lib.stride_tricks.as_strided(
+        x[:, block.top * geometry.strides[0] :],
+        (images, *counts, *geometry.window, channels),
+        (
+            x.strides[0],
+            *[s * step for s, step in zip(geometry.strides, steps)],
+            *[d * step for d, step in zip(geometry.dilations, steps)],
+            x.strides[-1],
+        ),
+    )
+    rows = images * prod(counts)
+    return slid.reshape(rows, geometry.taps * channels)
+
+
+def _over_blocks(
+    xp: Any, x: Array, geometry: Geometry, dtype: Any
+) -> Iterator[tuple[_Block, Array]]:
+    """Every block that has positions, with its padded images."""
+    images, pad = -1, None
+    for block in _blocks(x.shape[0], geometry, dtype.itemsize):
+        if block.first != images:
+            images = block.first
+            pad = _padded(xp, x[block.first : block.last], geometry, dtype)
+        yield block, pad
+
+
+def _group(x: Array, group: int, size: int) -> Array:
+    """The channels of one group."""
+    return x if x.shape[-1] == size else x[..., group * size : (group + 1) * size]
+
+
+def _matrix(w: Array, geometry: Geometry, group: int, dtype: Any) -> Array:
+    """The filter of a group as [taps * inputs, outputs]."""
+    rows = geometry.taps * geometry.inner
+    part = _group(w, group, geometry.outer)
+    return part.reshape(rows, geometry.outer).astype(dtype, copy=False)
+
+
+def _write(xp: Any, a: Array, b: Array, into: Array) -> None:
+    """The product of two matrices, in the shape and type of ``into``."""
+    if into.flags.c_contiguous and into.dtype == a.dtype:
+        xp.matmul(a, b, out=into.reshape(a.shape[0], b.shape[1]))
+    else:
+        into[...] = xp.matmul(a, b).reshape(into.shape)
+
+
+def forward(
+    xp: Any, outs: tuple[Array], x: Array, w: Array, geometry: Geometry
+) -> None:
+    """[batch, positions..., groups * outer] of [batch, sizes..., groups * inner]."""
+    (y,) = outs
+    dtype = _wide(xp, x.dtype)
+    for group in range(geometry.groups):
+        matrix = _matrix(w, geometry, group, dtype)
+        part, into = _group(x, group, geometry.inner), _group(y, group, geometry.outer)
+        for block, images in _over_blocks(xp, part, geometry, dtype):
+            patches = _patches(xp, images, geometry, block)
+            _write(xp, patches, matrix, block.of(into))
+
+
+def to_filter(
+    xp: Any, outs: tuple[Array], x: Array, dy: Array, geometry: Geometry
+) -> None:
+    """The cotangent of the filter, [window..., inner, groups * outer]."""
+    (dw,) = outs
+    dtype = _wide(xp, x.dtype)
+    shape = (geometry.taps * geometry.inner, geometry.outer)
+    for group in range(geometry.groups):
+        total, more = xp.zeros(shape, dtype), xp.empty(shape, dtype)
+        part, back = _group(x, group, geometry.inner), _group(dy, group, geometry.outer)
+        for block, images in _over_blocks(xp, part, geometry, dtype):
+            patches = _patches(xp, images, geometry, block)
+            slope = block.of(back).astype(dtype, copy=False)
+            slope = slope.reshape(patches.shape[0], geometry.outer)
+            xp.matmul(patches.T, slope, out=more)
+            xp.add(total, more, out=total)
+        into = _group(dw, group, geometry.outer)
+        into[...] = total.reshape(into.shape)
+
+
+def to_input(
+    xp: Any, outs: tuple[Array], w: Array, dy: Array, geometry: Geometry
+) -> None:
+    """The cotangent of the input, [batch, sizes..., groups * inner]."""
+    # Where windows move by one, the way back is a convolution too: twice as fast as
+    # adding up the taps where there are as many inputs as outputs, slower where few.
+    if 2 * geometry.inner >= geometry.outer and set(geometry.strides) == {1}:
+        _to_input_by_windows(xp, outs, w, dy, geometry)
+    else:
+        _to_input_by_taps(xp, outs, w, dy, geometry)
+
+
+def _to_input_by_windows(
+    xp: Any, outs: tuple[Array], w: Array, dy: Array, geometry: Geometry
+) -> None:
+    """A convolution of ``dy`` with the filter turned round."""
+    g, rank = geometry, len(geometry.window)
+    pads = []
+    for n, p, k, d, (before, _) in zip(
+        g.sizes, g.positions, g.window, g.dilations, g.pads
+    ):
+        low = (k - 1) * d - before
+        pads.append((low, n + (k - 1) * d - p - low))
+    if any(low < 0 or high < 0 for low, high in pads):
+        _to_input_by_taps(xp, outs, w, dy, geometry)
+        return
+    back = g._replace(
+        pads=tuple(pads),
+        sizes=g.positions,
+        positions=g.sizes,
+        inner=g.outer,
+        outer=g.inner,
+    )
+    turned = w[(slice(None, None, -1),) * rank]
+    turned = turned.reshape(*g.window, g.inner, g.groups, g.outer)
+    axes = tuple(range(rank))
+    turned = turned.transpose(*axes, rank + 2, rank + 1, rank)
+    forward(xp, outs, dy, turned.reshape(*g.window, g.outer, g.groups * g.inner), back)
+
+
+def _to_input_by_taps(
+    xp: Any, outs: tuple[Array], w: Array, dy: Array, geometry: Geometry
+) -> None:
+    """Each position's cotangent is added where each tap has read."""
+    (dx,) = outs
+    dtype = _wide(xp, dy.dtype)
+    for group in range(geometry.groups):
+        matrix = _matrix(w, geometry, group, dtype)
+        into, back = (
+            _group(dx, group, geometry.inner),
+            _group(dy, group, geometry.outer),
+        )
+        taps = list(product(*map(range, geometry.window)))
+
+        def seen(block: _Block) -> list[Array]:
+            slope = block.of(back).astype(dtype, copy=False)  # noqa: B023
+            shape = slope.shape[:-1]
+            slope = slope.reshape(prod(shape), geometry.outer)
+            columns = xp.matmul(slope, matrix.T)  # noqa: B023
+            columns = columns.reshape(*shape, geometry.taps, geometry.inner)
+            return [columns[..., number, :] for number in range(geometry.taps)]
+
+        _add_taps(xp, into, geometry, dtype, taps, seen)
+
+
+def _add_taps(
+    xp: Any, dx: Array, geometry: Geometry, dtype: Any, taps: list[Shape], seen: Any
+) -> None:
+    """``seen(block)`` gives what to add for each tap; the sums go into ``dx``."""
+    shape = [n + p + q for n, (p, q) in zip(geometry.sizes, geometry.pads)]
+    inside = tuple(slice(p, p + n) for n, (p, _) in zip(geometry.sizes, geometry.pads))
+    blocks = list(_blocks(dx.shape[0], geometry, dtype.itemsize))
+    total = None
+    for number, block in enumerate(blocks):
+        if total is None:
+            count = block.last - block.first
+            total = xp.zeros((count, *shape, dx.shape[-1]), dtype)
+        for tap, part in zip(taps, seen(block)):
+            place = _tap(total, geometry, tap, block)
+            xp.add(place, part, out=place)
+        following = blocks[number + 1] if number + 1 < len(blocks) else None
+        if following is None or following.first != block.first:
+            dx[block.first : block.last] = total[(slice(None), *inside)]
+            total = None
+
+
+# --- depthwise ------------------------------------------------------------------------
+
+
+def depthwise_forward(
+    xp: Any, outs: tuple[Array], x: Array, w: Array, geometry: Geometry
+) -> None:
+    """One filter of [window..., channels, multiplier] a channel."""
+    (y,) = outs
+    dtype = _wide(xp, x.dtype)
+    y = y.reshape(*y.shape[:-1], *w.shape[-2:])
+    for block, images in _over_blocks(xp, x, geometry, dtype):
+        total = xp.zeros(block.of(y).shape, dtype)
+        for tap in product(*map(range, geometry.window)):
+            part = _tap(images, geometry, tap, block)[..., None] * w[tap].astype(dtype)
+            xp.add(total, part, out=total)
+        block.of(y)[...] = total
+
+
+def depthwise_to_filter(
+    xp: Any, outs: tuple[Array], x: Array, dy: Array, geometry: Geometry
+) -> None:
+    """The cotangent of the filters."""
+    (dw,) = outs
+    dtype = _wide(xp, x.dtype)
+    dy = dy.reshape(*dy.shape[:-1], *dw.shape[-2:])
+    total = xp.zeros(dw.shape, dtype)
+    axes = tuple(range(x.ndim - 1))
+    for block, images in _over_blocks(xp, x, geometry, dtype):
+        slope = block.of(dy).astype(dtype, copy=False)
+        for tap in product(*map(range, geometry.window)):
+            seen = _tap(images, geometry, tap, block)[..., None]
+            total[tap] += (seen * slope).sum(axis=axes)
+    dw[...] = total
+
+
+def depthwise_to_input(
+    xp: Any, outs: tuple[Array], w: Array, dy: Array, geometry: Geometry
+) -> None:
+    """The cotangent of the input."""
+    (dx,) = outs
+    dtype = _wide(xp, dy.dtype)
+    dy = dy.reshape(*dy.shape[:-1], *w.shape[-2:])
+    taps = list(product(*map(range, geometry.window)))
+
+    def seen(block: _Block) -> list[Array]:
+        slope = block.of(dy).astype(dtype, copy=False)
+        return [(slope * w[tap].astype(dtype)).sum(axis=-1) for tap in taps]
+
+    _add_taps(xp, dx, geometry, dtype, taps, seen)
