@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from gpugrad import api, control, ops, version
+from gpugrad import api, control, messages, ops, version
 from gpugrad.runtime import eager
 
 __version__ = version.VERSION
@@ -39,4 +39,6 @@ def __getattr__(name: str) -> Any:
     if name == "compat":  # TensorFlow 1's names, made when somebody asks for them
         importlib.import_module("gpugrad.compat.v1")
         return globals()["compat"]
+    if name in messages.PUBLIC:
+        return messages.message(name)
     return api.missing(__name__, globals())(name)

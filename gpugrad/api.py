@@ -27,6 +27,7 @@ TABLE: Final = (
         get_default_graph is_tensor name_scope reset_default_graph
     """),
     ("graph.graph", ".", "Graph"),
+    ("graph.graphdef.importing", ".", "import_graph_def"),
     ("graph.tensor", ".", "Operation Tensor"),
     ("graph.indexed_slices", ".", "IndexedSlices"),
     ("graph.variable", ".", "GraphKeys Variable"),

@@ -43,17 +43,24 @@ class GradientLookupError(GpugradError, LookupError):
 class OpError(GpugradError):
     """A step failed while the graph ran.
 
-    ``op`` is the operation, ``node_def`` its definition (both None when unknown),
-    ``message`` the text, ``error_code`` TensorFlow's number of the class.
+    ``op`` is the operation, ``node_def`` its NodeDef (None when unknown), ``message``
+    the text, ``error_code`` TensorFlow's number of the class.
     """
 
     error_code = 2
 
     def __init__(self, node_def: Any, op: Any, message: str) -> None:
         super().__init__(message)
-        self.node_def = node_def
+        self._node_def = node_def
         self.op = op
         self.message = message
+
+    @property
+    def node_def(self) -> Any:
+        """The NodeDef that was given, or the operation's."""
+        if self._node_def is None and self.op is not None:
+            return self.op.node_def
+        return self._node_def
 
 
 class CancelledError(OpError):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpugrad import api, raw_ops, train
+from gpugrad import api, messages, raw_ops, train
 from gpugrad.version import VERSION
 
 _names = api.names("v1") | {"raw_ops": raw_ops, "train": train}
@@ -15,4 +15,6 @@ __all__ = sorted(_names)
 
 
 def __getattr__(name: str) -> Any:
+    if name in messages.PUBLIC:
+        return messages.message(name)
     return api.missing(__name__, globals())(name)

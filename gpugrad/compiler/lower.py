@@ -129,7 +129,7 @@ def _lower_item(
         raise
     except Uninitialized as error:
         raise FailedPreconditionError(
-            op.node_def,
+            None,
             op,
             f"Error while reading variable {error.handle.name}: it has no value yet "
             f"(asked by {describe(op)}). Run its initializer first.",
@@ -167,7 +167,7 @@ def _number_of(view: View, item: Item, env: dict[int, Any]) -> int | None:
 def _located(error: Exception, op: Operation) -> InvalidArgumentError:
     if isinstance(error, InvalidArgumentError) and error.op is not None:
         return error
-    return InvalidArgumentError(op.node_def, op, f"{error} [{describe(op)}]")
+    return InvalidArgumentError(None, op, f"{error} [{describe(op)}]")
 
 
 def _not_fed(op: Operation) -> InvalidArgumentError:
@@ -179,7 +179,7 @@ def _not_fed(op: Operation) -> InvalidArgumentError:
         else ("[" + ",".join("?" if d is None else str(d) for d in shape) + "]")
     )
     return InvalidArgumentError(
-        op.node_def,
+        None,
         op,
         f"You must feed a value for placeholder tensor '{op.name}' with dtype {dtype} "
         f"and shape {dims} [{describe(op)}]. Add it to feed_dict.",

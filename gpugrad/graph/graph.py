@@ -14,6 +14,7 @@ from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
 from gpugrad.errors import GraphError, GraphTypeError, InvalidArgumentError, describe
 from gpugrad.graph import constant, defaults, device, lookup
+from gpugrad.graph.graphdef import export
 from gpugrad.graph.scopes import (
     Controller,
     Names,
@@ -84,6 +85,8 @@ class Graph:
         self._collections: dict[Any, list[Any]] = {}
         self._unfeedable: set[Any] = set()
         self._unfetchable: set[Any] = set()
+        # The read that stands for a variable's handle where a value is asked for.
+        self.snapshots: dict[Tensor, Tensor] = {}
         self.seed: int | None = None
         self.key = next(_serial)
 
@@ -514,6 +517,17 @@ class Graph:
         or an element of another graph, TypeError for anything else.
         """
         return lookup.element(self, obj, allow_tensor, allow_operation)
+
+    def as_graph_def(
+        self, from_version: int | None = None, add_shapes: bool = False
+    ) -> Any:
+        """The graph as a GraphDef message; needs the extra `tensorboard`.
+
+        ``from_version`` leaves out that many operations at the start; ``add_shapes``
+        adds the static shapes. Raises UnimplementedError if an operation holds what
+        no message can: sub-graphs, Python functions.
+        """
+        return export.graph_def(self, from_version, add_shapes)
 
     # --- collections and the rest -----------------------------------------------------
 

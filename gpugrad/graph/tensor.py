@@ -12,6 +12,7 @@ from gpugrad.dtypes import DType
 from gpugrad.errors import GraphError, OperatorNotAllowedInGraphError, describe
 from gpugrad.graph import sessions
 from gpugrad.graph.defaults import stack
+from gpugrad.graph.graphdef import export
 from gpugrad.graph.spec import REGISTRY, OpSpec
 from gpugrad.shapes import DimensionedShape, Partial, TensorShape
 
@@ -82,8 +83,15 @@ class Operation:
         sessions.require(session, "run()").run(self, feed_dict)
 
     @property
-    def node_def(self) -> str:
-        """The NodeDef in text form."""
+    def node_def(self) -> Any:
+        """The NodeDef message; needs the extra `tensorboard`."""
+        return export.node_def(self)
+
+    def __repr__(self) -> str:
+        return f"<tf.Operation '{self.name}' type={self.type}>"
+
+    def __str__(self) -> str:
+        """The NodeDef in text form, near enough for people."""
         lines = [f'name: "{self.name}"', f'op: "{self.type}"']
         lines += [
             f'input: "{t.op.name}{f":{t.value_index}" if t.value_index else ""}"'
@@ -93,21 +101,11 @@ class Operation:
         if self.device:
             lines.append(f'device: "{self.device}"')
         for key in sorted(self.attrs):
-            if key[0] == "_" and key not in _PRINTED:
+            if key[0] == "_" and key not in export.SHARED:
                 continue  # ours, such as the tensors of a body
             lines.append(f'attr {{\n  key: "{key}"\n  value {{')
             lines.append(f"    {_attr_text(self.attrs[key])}\n  }}\n}}")
         return "\n".join(lines) + "\n"
-
-    def __repr__(self) -> str:
-        return f"<tf.Operation '{self.name}' type={self.type}>"
-
-    def __str__(self) -> str:
-        return self.node_def
-
-
-# The attributes with an underscore that are TensorFlow's.
-_PRINTED = ("_class", "_gradient_op_type")
 
 
 def _attr_text(value: Any) -> str:

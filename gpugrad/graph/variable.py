@@ -156,6 +156,32 @@ class Variable:
             )
             with graph.name_scope("Read"):
                 self._snapshot: Tensor = self._read(graph)
+            graph.snapshots[self._handle] = self._snapshot
+
+    @classmethod
+    def of_parts(
+        cls,
+        initial_value: Tensor,
+        initializer: Operation,
+        snapshot: Tensor,
+        **more: Any,
+    ) -> Variable:
+        """The variable that ops make up which are there already: after an import.
+
+        ``initializer`` assigns ``initial_value``; ``snapshot`` reads. ``more``:
+        trainable, synchronization, aggregation.
+        """
+        variable = cls.__new__(cls)
+        variable._initial_value = initial_value
+        variable._initializer = initializer
+        variable._handle = initializer.inputs[0]
+        variable._snapshot = snapshot
+        variable.graph.snapshots[variable._handle] = snapshot
+        variable._trainable = more.get("trainable", True)
+        variable.constraint = None
+        variable.synchronization = more.get("synchronization")
+        variable.aggregation = more.get("aggregation")
+        return variable
 
     # --- what it is -------------------------------------------------------------------
 

@@ -331,9 +331,10 @@ for _kind, _how in {
     "NdSub": "subtract",
 }.items():
     _nd = _kind.startswith("Nd")
+    _first = Input("ref", attr=None, dtype=dtypes.resource) if _nd else _HANDLE
     family.op(
         f"ResourceScatter{_kind}",
-        [_HANDLE, _INDICES, Input("updates", attr="dtype")],
+        [_first, _INDICES, Input("updates", attr="T" if _nd else "dtype")],
         infer=_infer_scatter_nd if _nd else _infer_scatter,
         lower=_lower_scatter(_how, _nd),
         stateful=True,

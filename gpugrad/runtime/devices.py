@@ -73,7 +73,7 @@ def check_placement(op: Operation, chosen: Backend, soft: bool) -> None:
     """InvalidArgumentError if ``op`` asks for a GPU that this backend is not."""
     if not soft and "GPU" in op.device and chosen.name != "cupy":
         raise InvalidArgumentError(
-            op.node_def,
+            None,
             op,
             f"Cannot assign a device for {describe(op)}: it asks for {op.device}, and "
             f"the session runs on {chosen.name}. {missing_gpu() or ''} "

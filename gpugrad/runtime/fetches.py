@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gpugrad.dtypes import resource
 from gpugrad.errors import GraphError
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.indexed_slices import IndexedSlices, IndexedSlicesValue
@@ -123,6 +124,12 @@ class Collector:
         if isinstance(element, Operation):
             self.operations[element] = None
             return lambda v: None
+        element = self.graph.snapshots.get(element, element)  # "v:0" is v's value
+        if element.dtype is resource:
+            raise GraphError(
+                f"Fetch argument {fetch!r} is the handle of a variable, not its value. "
+                "Fetch a read of it."
+            )
         index = self.tensors.get(element)
         if index is None:
             index = self.tensors[element] = len(self.tensors)

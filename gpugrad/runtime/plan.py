@@ -291,11 +291,9 @@ class Plan:
         except OpError as error:
             if error.op is not None:
                 raise
-            raise type(error)(op.node_def, op, f"{error} [{describe(op)}]") from error
+            raise type(error)(None, op, f"{error} [{describe(op)}]") from error
         except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-            raise InvalidArgumentError(
-                op.node_def, op, f"{error} [{describe(op)}]"
-            ) from error
+            raise InvalidArgumentError(None, op, f"{error} [{describe(op)}]") from error
         outs = item.outs[: len(outputs)]
         for number, result, tensor in zip(outs, results, outputs, strict=True):
             values[number] = _enter_device(result, tensor.dtype, backend)
@@ -346,9 +344,8 @@ def _too_large(program: Program, error: Exception) -> Exception:
             if size > largest:
                 largest, at = size, origin
     where = f" [{describe(at)}]" if isinstance(at, Operation) else ""
-    node_def = at.node_def if isinstance(at, Operation) else None
     return ResourceExhaustedError(
-        node_def,
+        None,
         at,
         f"The arrays of this run do not fit into memory: {error}. The largest has "
         f"{largest} bytes{where}. Work on smaller pieces.",
@@ -374,7 +371,7 @@ def step_error(error: StepError) -> Exception:
         return cause
     text = f"{cause} [{describe(op)}]"
     if isinstance(cause, OpError):
-        return type(cause)(op.node_def, op, text)
+        return type(cause)(None, op, text)
     if isinstance(cause, MemoryError):
-        return ResourceExhaustedError(op.node_def, op, text)
-    return InvalidArgumentError(op.node_def, op, text)
+        return ResourceExhaustedError(None, op, text)
+    return InvalidArgumentError(None, op, text)

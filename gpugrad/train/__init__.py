@@ -11,6 +11,7 @@ from gpugrad.checkpoint.state import (
     remove_checkpoint,
     update_checkpoint_state,
 )
+from gpugrad.graph.graphdef.export import write_graph
 from gpugrad.train.averages import ExponentialMovingAverage
 from gpugrad.train.global_step import (
     assert_global_step,
@@ -31,7 +32,14 @@ from gpugrad.train.optimizers import (
     ProximalGradientDescentOptimizer,
     RMSPropOptimizer,
 )
-from gpugrad.train.saver import Saver, list_variables, load_checkpoint, load_variable
+from gpugrad.train.saver import (
+    Saver,
+    export_meta_graph,
+    import_meta_graph,
+    list_variables,
+    load_checkpoint,
+    load_variable,
+)
 from gpugrad.train.schedules import (
     cosine_decay,
     exponential_decay,
@@ -62,11 +70,13 @@ __all__ = [
     "cosine_decay",
     "create_global_step",
     "exponential_decay",
+    "export_meta_graph",
     "get_checkpoint_mtimes",
     "get_checkpoint_state",
     "get_global_step",
     "get_or_create_global_step",
     "global_step",
+    "import_meta_graph",
     "inverse_time_decay",
     "latest_checkpoint",
     "list_variables",
@@ -77,4 +87,5 @@ __all__ = [
     "polynomial_decay",
     "remove_checkpoint",
     "update_checkpoint_state",
+    "write_graph",
 ]

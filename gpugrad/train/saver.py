@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import threading
 import time
@@ -11,13 +12,19 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from gpugrad import messages
 from gpugrad.checkpoint import archive, state
-from gpugrad.errors import InvalidArgumentError, NotFoundError
+from gpugrad.errors import InvalidArgumentError, NotFoundError, UnimplementedError
+from gpugrad.files import write_whole
 from gpugrad.graph import build
 from gpugrad.graph.function_graph import outermost
+from gpugrad.graph.graph import Graph
+from gpugrad.graph.graphdef import meta
 from gpugrad.graph.variable import GraphKeys, Variable
 from gpugrad.shapes import TensorShape, compatible
 from gpugrad.train.global_step import global_step as step_of
+
+_log = logging.getLogger("gpugrad")
 
 
 class Saver:
@@ -59,16 +66,17 @@ class Saver:
     ) -> None:
         self._given = var_list
         self._reshape = reshape
-        self._max_to_keep = max_to_keep or 0
-        self._hours = keep_checkpoint_every_n_hours
+        self.max_to_keep = max_to_keep or 0
+        self.every_n_hours = keep_checkpoint_every_n_hours
         self._allow_empty = allow_empty
         self._step_format = "{}-{:08d}" if pad_step_number else "{}-{}"
         self._relative = save_relative_paths
         # Prefixes and times of the checkpoints that are kept, the oldest first.
         self._last: list[tuple[str, float]] = []
-        self._next_to_preserve = time.time() + self._hours * 3600
+        self._next_to_preserve = time.time() + self.every_n_hours * 3600
         self._preserved: float | None = None
         self._variables: dict[str, Variable] | None = None
+        self._told = False
         self._lock = threading.Lock()
         if not defer_build:
             self.build()
@@ -85,7 +93,9 @@ class Saver:
             raise ValueError("No variables to save")
         self._variables = _by_name(given)
 
-    def _built(self) -> dict[str, Variable]:
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """What is saved: names in the checkpoint, sorted, to variables."""
         if self._variables is None:
             raise RuntimeError("This Saver is not built yet: call build() first.")
         return self._variables
@@ -108,12 +118,14 @@ class Saver:
 
         ``global_step`` (a number, a variable or a tensor) is put behind ``save_path``.
         The folder's ``checkpoint`` file then names this checkpoint as the latest, and
-        checkpoints beyond ``max_to_keep`` are deleted.
+        checkpoints beyond ``max_to_keep`` are deleted. The graph goes into a .meta
+        file beside the checkpoint where that can be done: with the extra `tensorboard`
+        and a graph that a MetaGraphDef can hold; else that is logged, once a Saver.
 
         Raises ValueError if the folder does not exist, FailedPreconditionError if a
         variable has no value; the files are then as they were.
         """
-        variables = self._built()
+        variables = self.variables
         latest_filename = latest_filename or state.DEFAULT_NAME
         if os.path.basename(latest_filename) != latest_filename:
             raise ValueError("'latest_filename' must not contain path components")
@@ -135,6 +147,8 @@ class Saver:
         tensors = {n: (variables[n].dtype, v) for n, v in zip(names, values)}
         with self._lock:
             archive.write(prefix, tensors)
+            if write_meta_graph:
+                self._write_meta_graph(f"{prefix}.{meta_graph_suffix}", sess.graph)
             if write_state:
                 self._record(prefix, folder, latest_filename, meta_graph_suffix)
         return prefix
@@ -146,12 +160,12 @@ class Saver:
         """
         kept, dropped = [entry for entry in self._last if entry[0] != prefix], []
         next_to_preserve, preserved = self._next_to_preserve, self._preserved
-        if self._max_to_keep:
+        if self.max_to_keep:
             kept.append((prefix, time.time()))
-            while len(kept) > self._max_to_keep:
+            while len(kept) > self.max_to_keep:
                 oldest, written = kept.pop(0)
                 if written > next_to_preserve:
-                    next_to_preserve += self._hours * 3600
+                    next_to_preserve += self.every_n_hours * 3600
                     preserved = written
                 else:
                     dropped.append(oldest)
@@ -169,6 +183,38 @@ class Saver:
         for path in dropped:
             state.remove_checkpoint(path, meta_suffix)
 
+    def _write_meta_graph(self, path: str, graph: Any) -> None:
+        try:
+            proto = meta.meta_graph_def(graph, self)
+        except (ImportError, UnimplementedError) as error:
+            if not self._told:
+                _log.warning("%s is not written: %s", path, error)
+                self._told = True
+            return
+        write_whole(path, proto.SerializeToString())
+
+    def export_meta_graph(
+        self,
+        filename: str | None = None,
+        collection_list: Sequence[str] | None = None,
+        as_text: bool = False,
+        export_scope: str | None = None,
+        clear_devices: bool = False,
+        **unused: Any,
+    ) -> Any:
+        """The graph of the variables as a MetaGraphDef with this Saver in it.
+
+        See export_meta_graph() of the module.
+        """
+        graph = next((v.graph for v in self.variables.values()), None)
+        proto = meta.meta_graph_def(
+            graph or outermost(build.get_default_graph()),
+            self,
+            collection_list,
+            clear_devices,
+        )
+        return _written(proto, filename, as_text)
+
     # --- restoring --------------------------------------------------------------------
 
     def restore(self, sess: Any, save_path: Any) -> None:
@@ -185,7 +231,7 @@ class Saver:
                 f"The passed save_path is not a valid checkpoint: {save_path}"
             )
         reader = archive.CheckpointReader(save_path)
-        variables = self._built()
+        variables = self.variables
         self._check_names(reader, save_path)
         self._check_values(reader, save_path)
         values = {}
@@ -198,7 +244,7 @@ class Saver:
 
     def _check_names(self, reader: Any, path: Any) -> None:
         shapes = reader.get_variable_to_shape_map()
-        missing = {n: v for n, v in self._built().items() if n not in shapes}
+        missing = {n: v for n, v in self.variables.items() if n not in shapes}
         if not missing:
             return
         lines = []
@@ -209,7 +255,7 @@ class Saver:
         raise NotFoundError(
             None,
             None,
-            f"{len(missing)} of {len(self._built())} variables are not in the "
+            f"{len(missing)} of {len(self.variables)} variables are not in the "
             f"checkpoint {path}:\n  " + "\n  ".join(lines) + "\nNothing was restored. "
             "Give Saver a var_list of what to restore, or a dict from names in the "
             "checkpoint to variables.",
@@ -219,7 +265,7 @@ class Saver:
         shapes = reader.get_variable_to_shape_map()
         kinds = reader.get_variable_to_dtype_map()
         lines = []
-        for name, variable in self._built().items():
+        for name, variable in self.variables.items():
             shape, wanted = tuple(shapes[name]), variable.shape
             if kinds[name] is not variable.dtype:
                 found = kinds[name].name
@@ -283,6 +329,64 @@ def _is_variable(value: Any) -> bool:
     if not isinstance(value, Variable):
         raise TypeError(f"Variable to save is not a Variable: {value!r}")
     return True
+
+
+# --- the graph ------------------------------------------------------------------------
+
+
+def _written(proto: Any, filename: str | None, as_text: bool) -> Any:
+    if filename:
+        text = messages.to_text(proto).encode() if as_text else None
+        write_whole(filename, text or proto.SerializeToString())
+    return proto
+
+
+def export_meta_graph(
+    filename: str | None = None,
+    meta_info_def: Any = None,
+    graph_def: Any = None,
+    saver_def: Any = None,
+    collection_list: Sequence[str] | None = None,
+    as_text: bool = False,
+    graph: Graph | None = None,
+    export_scope: str | None = None,
+    clear_devices: bool = False,
+    **unused: Any,
+) -> Any:
+    """A graph, by default the default one, with its collections as a MetaGraphDef.
+
+    Also written to ``filename``, if given, whole or not at all; ``as_text`` in text
+    form. Needs the extra `tensorboard`. Raises UnimplementedError for what a message
+    cannot hold: sub-graphs, Python functions.
+    """
+    graph = graph or outermost(build.get_default_graph())
+    proto = meta.meta_graph_def(graph, None, collection_list, clear_devices)
+    return _written(proto, filename, as_text)
+
+
+def import_meta_graph(
+    meta_graph_or_file: Any,
+    clear_devices: bool = False,
+    import_scope: str | None = None,
+    **unused: Any,
+) -> Saver | None:
+    """Add the graph of a .meta file (or of a MetaGraphDef) to the default graph.
+
+    Gives a Saver that restores its variables, None if it has none. Needs the extra
+    `tensorboard`; see import_graph_def() for what can be imported.
+    """
+    proto = meta.read_meta_graph(meta_graph_or_file)
+    variables = meta.import_meta_graph_def(proto, clear_devices, import_scope)
+    if not variables:
+        return None
+    if not proto.HasField("saver_def"):
+        return Saver(variables)
+    hours = proto.saver_def.keep_checkpoint_every_n_hours or 10000.0
+    return Saver(
+        variables,
+        max_to_keep=proto.saver_def.max_to_keep,
+        keep_checkpoint_every_n_hours=hours,
+    )
 
 
 # --- reading without a graph ----------------------------------------------------------

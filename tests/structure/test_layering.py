@@ -18,7 +18,7 @@ from gpugrad.graph.spec import REGISTRY
 PACKAGE = Path(gpugrad.__file__).resolve().parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "dtypes", "shapes", "config", "collector", "files"}
+BASE = {"errors", "dtypes", "shapes", "config", "collector", "files", "messages"}
 ALLOWED: dict[str, set[str]] = {
     "base": {"base"},
     "graph": {"base", "graph"},
