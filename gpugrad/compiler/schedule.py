@@ -86,6 +86,8 @@ class Scheduler:
     def __init__(self) -> None:
         self.schedule = Schedule()
         self._count = 0
+        # What each op without outputs waits for.
+        self._groups: dict[Operation, tuple[int, ...]] = {}
 
     def new_value(self) -> int:
         """A fresh value number."""
@@ -120,11 +122,19 @@ class Scheduler:
                 continue
             control: tuple[int, ...] = ()
             if not outs and op.control_inputs:
-                control = tuple(
-                    env[t] for c in op.control_inputs for t in c.outputs if t in env
-                )
+                control = self._behind(op, env)
             ins = tuple([env[t] for t in op.inputs])
             items.append(Item(op, ins, tuple(outs), control))
+
+    def _behind(self, op: Operation, env: Environment) -> tuple[int, ...]:
+        """What the control inputs of ``op`` make, also by way of groups of others."""
+        found: dict[int, None] = {}
+        for before in op.control_inputs:
+            found.update((env[t], None) for t in before.outputs if t in env)
+            if not before.outputs:  # a group for one device, within one for several
+                found.update(dict.fromkeys(self._groups.get(before, ())))
+        values = self._groups[op] = tuple(found)
+        return values
 
     def _inline(self, op: Operation, env: Environment) -> None:
         """Schedule the body of a call; its results are the call's outputs."""
