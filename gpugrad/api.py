@@ -281,6 +281,23 @@ TABLE: Final = (
         AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
         variable_scope
     """),
+    ("layers", "layers", """
+        AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Conv1D
+        Conv2D Conv2DTranspose Conv3D Conv3DTranspose Dense Dropout Flatten Layer
+        MaxPooling1D MaxPooling2D MaxPooling3D SeparableConv2D average_pooling1d
+        average_pooling2d average_pooling3d batch_normalization conv1d conv2d
+        conv2d_transpose conv3d conv3d_transpose dense dropout flatten max_pooling1d
+        max_pooling2d max_pooling3d separable_conv2d
+    """),
+    ("layers.contrib", "contrib.layers", """
+        conv2d convolution2d=conv2d flatten fully_connected
+        variance_scaling_initializer xavier_initializer
+        xavier_initializer_conv2d=xavier_initializer
+    """),
+    ("layers.regularizers", "contrib.layers", """
+        apply_regularization l1_l2_regularizer l1_regularizer l2_regularizer
+        sum_regularizer
+    """),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.choice", ".", "case cond switch_case"),
     ("control.functional", ".", "foldl foldr map_fn scan"),
@@ -341,9 +358,24 @@ def _also_on_values(function: Any) -> Any:
 
 
 def places() -> list[str]:
-    """The public modules below the top level."""
+    """The public modules below the top level, with dots where they nest."""
     every = {place for _, where, _ in TABLE for place in where.split()}
     return sorted(every - {".", "gg", "v1"})
+
+
+def tree(flavour: str, root: str) -> dict[str, Any]:
+    """All public names: those of the top level, and a Namespace for each module.
+
+    ``root`` is the name that the modules' names begin with.
+    """
+    found = names(flavour)
+    for place in places():
+        here, path = found, root
+        for part in place.split("."):
+            path = f"{path}.{part}"
+            here = here.setdefault(part, Namespace(path, {})).__dict__
+        here.update(names(flavour, place))
+    return found
 
 
 def missing(module: str, found: dict[str, Any]) -> Callable[[str], NoReturn]:

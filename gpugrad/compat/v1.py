@@ -5,10 +5,8 @@ from typing import Any
 from gpugrad import api, messages, raw_ops, train
 from gpugrad.version import VERSION
 
-_names = api.names("v1") | {"raw_ops": raw_ops, "train": train}
+_names = api.tree("v1", __name__) | {"raw_ops": raw_ops, "train": train}
 _names["__version__"] = VERSION
-for _place in api.places():
-    _names[_place] = api.Namespace(f"{__name__}.{_place}", api.names("v1", _place))
 globals().update(_names)
 
 __all__ = sorted(_names)

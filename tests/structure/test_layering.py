@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "control": {"base", "graph", "kir", "ops", "autodiff", "control"},
     "checkpoint": {"base", "checkpoint"},
     "train": {"base", "graph", "autodiff", "ops", "checkpoint", "train"},
+    "layers": {"base", "graph", "ops", "control", "layers"},
 }
 
 
