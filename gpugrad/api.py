@@ -2,9 +2,9 @@
 
 A row is a module of ours, the public modules that show names of it, and the names.
 "." is the top level of gpugrad and of gpugrad.compat.v1, "gg" and "v1" the top level
-of one of them alone; "nn" is gpugrad.nn and compat.v1.nn, and so on. ``mul=multiply``
-gives a function another public name. Where a module has ``name_v2`` besides ``name``,
-gpugrad shows the former under the plain name and compat.v1 the latter.
+of one of them alone; "nn" is gpugrad.nn and compat.v1.nn, "v1.nn" only the latter.
+``mul=multiply`` gives a function another public name. Where a module has ``name_v2``
+besides ``name``, gpugrad shows the former under the plain name, compat.v1 the latter.
 
 To make a function public, add its name here; nothing else keeps a list.
 """
@@ -298,6 +298,15 @@ TABLE: Final = (
         apply_regularization l1_l2_regularizer l1_regularizer l2_regularizer
         sum_regularizer
     """),
+    ("rnn", "nn.rnn_cell contrib.rnn", """
+        BasicLSTMCell BasicRNNCell DropoutWrapper GRUCell LSTMCell LSTMStateTuple
+        MultiRNNCell RNNCell ResidualWrapper
+    """),
+    ("rnn", "v1.nn", """
+        bidirectional_dynamic_rnn dynamic_rnn static_bidirectional_rnn static_rnn
+    """),
+    ("rnn", "contrib.rnn", "static_bidirectional_rnn static_rnn"),
+    ("rnn", "contrib.seq2seq", "sequence_loss"),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.choice", ".", "case cond switch_case"),
     ("control.functional", ".", "foldl foldr map_fn scan"),
@@ -333,7 +342,7 @@ def names(flavour: str, place: str = "") -> dict[str, Any]:
     """The public names of a module: ``flavour`` "gg" or "v1", ``place`` such as "nn",
     or "" for the top level.
     """
-    wanted = {place} if place else _TOPS[flavour]
+    wanted = {place, f"{flavour}.{place}"} if place else _TOPS[flavour]
     found: dict[str, Any] = {}
     for source, places, words in TABLE:
         if wanted.isdisjoint(places.split()):
@@ -360,7 +369,7 @@ def _also_on_values(function: Any) -> Any:
 def places() -> list[str]:
     """The public modules below the top level, with dots where they nest."""
     every = {place for _, where, _ in TABLE for place in where.split()}
-    return sorted(every - {".", "gg", "v1"})
+    return sorted({place.removeprefix("v1.") for place in every - {".", "gg", "v1"}})
 
 
 def tree(flavour: str, root: str) -> dict[str, Any]:

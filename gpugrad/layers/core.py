@@ -12,6 +12,7 @@ from gpugrad.graph.variable import Variable
 from gpugrad.layers.base import Layer, WeightedLayer, as_function, fixed
 from gpugrad.ops import static
 from gpugrad.ops.layers import dropout as dropout_op
+from gpugrad.ops.layout import transpose
 from gpugrad.ops.matmul import matmul, tensordot
 
 
@@ -96,7 +97,7 @@ class Flatten(Layer):
         """The layer of ``inputs``."""
         rank = inputs.ndim
         if self.data_format == "channels_first" and rank is not None and rank > 2:
-            inputs = apply_op("Transpose", inputs, [0, *range(2, rank), 1])
+            inputs = transpose(inputs, [0, *range(2, rank), 1])
         shape = inputs._shape
         rest = None if shape is None else _product(shape[1:])
         if rest is not None:

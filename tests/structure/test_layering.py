@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": {"base", "checkpoint"},
     "train": {"base", "graph", "autodiff", "ops", "checkpoint", "train"},
     "layers": {"base", "graph", "ops", "control", "layers"},
+    "rnn": {"base", "graph", "ops", "control", "layers", "rnn"},
 }
 
 
