@@ -11,6 +11,7 @@ from gpugrad.graph import build
 from gpugrad.graph.build import apply_op
 from gpugrad.layers.activations import activation_of
 from gpugrad.layers.base import Layer, fixed
+from gpugrad.ops.arithmetic import add, multiply
 from gpugrad.ops.clip import clip_by_value
 from gpugrad.ops.concat import concat
 from gpugrad.ops.elementary import sigmoid, tanh
@@ -321,8 +322,9 @@ class BasicLSTMCell(_LSTM):
         """(output, state)."""
         c, h = self._taken(state)
         i, j, f, o = self._split(inputs, h)
-        c = c * sigmoid(f + self._forget_bias) + sigmoid(i) * self._activation(j)
-        h = self._activation(c) * sigmoid(o)
+        kept = multiply(c, sigmoid(add(f, self._forget_bias)))
+        c = add(kept, multiply(sigmoid(i), self._activation(j)))
+        h = multiply(self._activation(c), sigmoid(o))
         return h, self._given(c, h)
 
 
