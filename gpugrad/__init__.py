@@ -26,6 +26,7 @@ _MODULES = (
     "random",
     "raw_ops",
     "signal",
+    "summary",
     "test",
     "train",
 )

@@ -277,6 +277,13 @@ TABLE: Final = (
     ("ops.statistics", "nn", """
         l2_loss moments normalize_moments sufficient_statistics weighted_moments
     """),
+    ("ops.summary", "summary",
+     "histogram image merge merge_all scalar tensor_summary text"),
+    ("ops.summary", "v1", """
+        histogram_summary image_summary merge_all_summaries=merge_all
+        merge_summary=merge scalar_summary
+    """),
+    ("train.events", "summary", "FileWriter FileWriterCache"),
     ("ops.variable_scope", ".", """
         AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
         variable_scope
@@ -331,7 +338,8 @@ TABLE: Final = (
 # Functions of these say what a graph holds; they never work on values.
 _GRAPH_ONLY: Final = {
     "ops.basic", "ops.check", "ops.check_static", "ops.host_function",
-    "ops.initializers", "ops.state", "ops.variable_lists", "ops.variable_scope",
+    "ops.initializers", "ops.state", "ops.summary", "ops.variable_lists",
+    "ops.variable_scope",
 }  # fmt: skip
 
 # Which rows show at the top level of which flavour.

@@ -61,6 +61,7 @@ from gpugrad.ops import (
     stack,
     state,
     statistics,
+    summary,
     training,
 )
 
@@ -123,6 +124,7 @@ FAMILIES = (
     stack.family,
     state.family,
     statistics.family,
+    summary.family,
     training.family,
 )
 

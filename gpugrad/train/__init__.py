@@ -13,6 +13,7 @@ from gpugrad.checkpoint.state import (
 )
 from gpugrad.graph.graphdef.export import write_graph
 from gpugrad.train.averages import ExponentialMovingAverage
+from gpugrad.train.events import FileWriter as SummaryWriter
 from gpugrad.train.global_step import (
     assert_global_step,
     create_global_step,
@@ -65,6 +66,7 @@ __all__ = [
     "ProximalGradientDescentOptimizer",
     "RMSPropOptimizer",
     "Saver",
+    "SummaryWriter",
     "assert_global_step",
     "checkpoint_exists",
     "cosine_decay",
