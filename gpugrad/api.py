@@ -59,6 +59,12 @@ TABLE: Final = (
         placeholder_with_default stop_gradient tuple
     """),
     ("ops.basic", ". debugging", "check_numerics"),
+    ("ops.bessel", "math math.special",
+     "bessel_i0 bessel_i0e bessel_i1 bessel_i1e"),
+    ("ops.bessel", "math.special", """
+        bessel_j0 bessel_j1 bessel_k0 bessel_k0e bessel_k1 bessel_k1e bessel_y0
+        bessel_y1
+    """),
     ("ops.bitcast", ".", "bitcast"),
     ("ops.candidates", "nn", "nce_loss sampled_softmax_loss"),
     ("ops.candidates", "nn random", """
@@ -154,6 +160,8 @@ TABLE: Final = (
         random_normal=RandomNormal random_uniform=RandomUniform
         truncated_normal=TruncatedNormal variance_scaling=VarianceScaling zeros=Zeros
     """),
+    ("ops.integrals", "math.special",
+     "dawsn expint fresnel_cos fresnel_sin spence"),
     ("ops.layers", "nn", "dropout embedding_lookup relu_layer xw_plus_b"),
     ("ops.layout", ".", """
         expand_dims invert_permutation matrix_transpose reshape squeeze transpose

@@ -5,6 +5,9 @@ from typing import Any
 from gpugrad import api
 
 _names = api.names("gg", "math")
+_names["special"] = api.Namespace(
+    "gpugrad.math.special", api.names("gg", "math.special")
+)
 globals().update(_names)
 __all__ = sorted(_names)
 

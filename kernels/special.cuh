@@ -102,6 +102,8 @@ SPECIAL bool is_even(f64 x) { return x * 0.5 == floor(x * 0.5); }
 SPECIAL f64 zeta(f64 x, f64 q) {
   if (x == 1 && q == q) return INF_F64;
   if (!(x > 1) || q != q) return NAN_F64;
+  if (q == INF_F64) return 0;
+  if (x == INF_F64 && q != -INF_F64) return q > 1 ? 0 : q == 1 ? 1 : INF_F64;
   if (q > 0) return hurwitz(x, q);
   if (x != floor(x)) return NAN_F64;
   if (q == floor(q)) return is_even(x) ? INF_F64 : NAN_F64;

@@ -223,7 +223,13 @@ _OF_INTEGERS: Final[dict[str, Function]] = {
     "trunc": _same,
 }
 
-# The same for a divisor that is known not to be 0: no look at every element.
+# Where float32 and the half types have a faster way than through float64.
+_OF_SINGLES: Final[dict[str, Function]] = {
+    "erf": _made(special.erf32),
+    "erfc": _made(special.erfc32),
+}
+
+# The integers' for a divisor that is known not to be 0: no look at every element.
 _OF_NONZERO: Final[dict[str, Function]] = {
     "floordiv": np.floor_divide,
     "floormod": np.remainder,
@@ -242,6 +248,8 @@ def function(op: ScalarOp, dtype: DType, nonzero: bool = False) -> Function:
         if nonzero and op.name in _OF_NONZERO:
             return _OF_NONZERO[op.name]
         return _OF_INTEGERS.get(op.name) or MEANING[op.name]
+    if dtype.is_floating and dtype.itemsize <= 4:
+        return _OF_SINGLES.get(op.name) or MEANING[op.name]
     return MEANING[op.name]
 
 

@@ -87,17 +87,21 @@ def _whole_division_grad(op: Any, dy: Tensor) -> Any:
 
 @family.numpy_function(np.floor_divide)
 def floordiv(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """``x // y``: the quotient rounded down, with broadcasting."""
+    """``x // y``: the quotient rounded down, with broadcasting.
+
+    Raises:  InvalidArgumentError when run on a CPU for an integer divided by 0, as do
+             floormod and the truncating functions; a GPU, which cannot, gives 0.
+    """
     return apply_op("FloorDiv", x, y, name=name or "floordiv")
 
 
 def floor_div(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """``x // y``: the quotient rounded down, with broadcasting."""
+    """``x // y``: the quotient rounded down, with broadcasting (see floordiv)."""
     return apply_op("FloorDiv", x, y, name=name)
 
 
 def truncatediv(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """The quotient rounded towards zero, as in C, with broadcasting."""
+    """The quotient rounded towards zero, as in C, with broadcasting (see floordiv)."""
     return apply_op("TruncateDiv", x, y, name=name)
 
 
@@ -115,7 +119,7 @@ def _floormod_grad(op: Any, dy: Tensor) -> Any:
 
 @family.numpy_function(np.remainder)
 def floormod(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """``x % y`` as in Python: of the sign of y. With broadcasting."""
+    """``x % y`` as in Python: of the sign of y. With broadcasting (see floordiv)."""
     return apply_op("FloorMod", x, y, name=name)
 
 
@@ -124,7 +128,7 @@ mod = floormod
 
 @family.numpy_function(np.fmod)
 def truncatemod(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """What truncated division leaves, of the sign of x, as in C. With broadcasting."""
+    """What truncated division leaves, of the sign of x, as in C (see floordiv)."""
     return apply_op("TruncateMod", x, y, name=name)
 
 

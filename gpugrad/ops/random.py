@@ -31,6 +31,7 @@ from gpugrad.kir.scalar import Expr, Load, cast
 from gpugrad.kir.space import Shape, View
 from gpugrad.ops import rules
 from gpugrad.ops.family import OpFamily
+from gpugrad.ops.static import on_host
 
 family = OpFamily()
 
@@ -214,6 +215,13 @@ def _below(words: list[Expr], span: Expr) -> Expr:
     return scalar.floormod(word, scalar.maximum(span, 1))
 
 
+def _check_bounds(xp: Any, outs: Any, low: Any, high: Any) -> None:
+    """The lower bound, after a look at both; a GPU does not look."""
+    if on_host(xp) and not low < high:
+        raise ValueError(f"Need minval < maxval, got {low} >= {high}")
+    outs[0][...] = low
+
+
 def _lower_integers(b: Builder, site: Site) -> View:
     shape, dtype = _shape(b, site), site.dtypes[0]
     low, high = site.inputs[1:]
@@ -223,6 +231,8 @@ def _lower_integers(b: Builder, site: Site) -> View:
     size = prod(shape)
     if size == 0:
         return b.new(dtype, shape)
+    if known_low is None or known_high is None:
+        (low,) = b.call("check_bounds", _check_bounds, [low, high], [(low.dtype, ())])
     each = 1 if dtype is dtypes.int32 else 2
 
     def number(least: Expr, beyond: Expr, *words: Expr) -> Expr:
@@ -241,6 +251,7 @@ family.op(
     infer=_infer_integers,
     lower=_lower_integers,
 )
+family.no_gradient("RandomUniformInt")
 
 _UNIFORM_TYPES = (*rules.FLOATS, dtypes.int32, dtypes.int64)
 
@@ -257,6 +268,8 @@ def random_uniform(
 
     For integers, int32 or int64, ``maxval`` must be given and the bounds be scalars;
     for floats they may be tensors that broadcast, and receive gradients.
+    Raises:  InvalidArgumentError when run for integers with minval >= maxval; on a GPU
+             only if both are known when the graph is compiled.
     """
     dtype = as_dtype(dtype).base_dtype
     if dtype not in _UNIFORM_TYPES:

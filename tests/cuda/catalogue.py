@@ -14,6 +14,7 @@ from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import Expr, Index, Load, Reduce
 from gpugrad.kir.space import View
+from gpugrad.ops import bessel, integrals
 
 
 class Case(NamedTuple):
@@ -55,6 +56,15 @@ def function_cases(size: int = 4099) -> Iterator[Case]:
             views = [builder.new(d, (size,)) for d in _arguments(op, dtype)]
             builder.map(op, *views)
             yield Case(f"{op.name}-{dtype.name}", _only(builder))
+
+
+def composed_cases(size: int = 257) -> Iterator[Case]:
+    """Ops that are long expressions rather than one scalar function."""
+    for op_type, function in (*bessel.FUNCTIONS.items(), *integrals.FUNCTIONS.items()):
+        for dtype in (dtypes.float16, dtypes.float32, dtypes.float64):
+            builder = Builder()
+            builder.map(function, builder.new(dtype, (size,)))
+            yield Case(f"{op_type}-{dtype.name}", _only(builder))
 
 
 def cast_cases(size: int = 1031) -> Iterator[Case]:
@@ -289,6 +299,7 @@ def back_cases() -> Iterator[Case]:
 def all_cases() -> Iterator[Case]:
     """Everything above."""
     yield from function_cases()
+    yield from composed_cases()
     yield from cast_cases()
     yield from layout_cases()
     yield from special_cases()

@@ -50,6 +50,7 @@ def some_folds() -> Iterator[catalogue.Case]:
 
 FAMILIES = {
     "functions": catalogue.function_cases,
+    "composed": catalogue.composed_cases,
     "casts": catalogue.cast_cases,
     "layouts": catalogue.layout_cases,
     "special": catalogue.special_cases,

@@ -46,6 +46,10 @@ def operand(
     values = rng.uniform(low, high, size)
     if function == "polygamma" and slot == 0:
         values = np.rint(values)
+    if function in ("zeta", "polygamma") and size >= 64:
+        place = 0 if slot == 0 and function == "zeta" else 2
+        values[place : place + 2] = np.inf, (-np.inf if slot else np.inf)
+        values[4] = np.inf
     if dtype.is_complex:
         values = values + 1j * rng.uniform(low, high, size)
     elif function not in (*RANGES, "cast") and size >= 64:

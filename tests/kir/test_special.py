@@ -15,7 +15,9 @@ from gpugrad.kir.incomplete import betainc, igamma, igammac
 from gpugrad.kir.special import (
     digamma,
     erf,
+    erf32,
     erfc,
+    erfc32,
     erfinv,
     lgamma,
     polygamma,
@@ -112,6 +114,21 @@ EDGES: list[tuple[Callable[..., Any], tuple[float, ...], float]] = [
     (zeta, (3.0, -3.0), NAN),
     (zeta, (2.5, -0.5), NAN),
     (zeta, (NAN, 1.0), NAN),
+    (zeta, (2.5, INF), 0.0),
+    (zeta, (2.0, -INF), INF),
+    (zeta, (3.0, -INF), NAN),
+    (zeta, (0.5, INF), NAN),
+    (zeta, (1.0, INF), INF),
+    (zeta, (INF, 2.0), 0.0),
+    (zeta, (INF, 1.0), 1.0),
+    (zeta, (INF, 0.5), INF),
+    (zeta, (INF, -2.5), INF),
+    (zeta, (INF, INF), 0.0),
+    (polygamma, (1.0, INF), 0.0),
+    (polygamma, (2.0, INF), 0.0),
+    (polygamma, (2.0, -INF), NAN),
+    (polygamma, (3.0, -INF), INF),
+    (polygamma, (INF, 2.0), NAN),
     (polygamma, (-1.0, 2.0), NAN),
     (polygamma, (0.5, 2.0), NAN),
     (polygamma, (1.0, 0.0), INF),
@@ -178,6 +195,33 @@ def test_types_and_shapes(dtype: Any) -> None:
     assert igamma(x, np.array([1.0, 2.0, 3.0], dtype)).shape == (2, 3)
     assert lgamma(np.empty((0, 2), dtype)).shape == (0, 2)
     assert digamma(np.array(1.0, dtype)).shape == ()
+
+
+# Every 997th float32 from 1e-10 to 13, of both signs.
+_SINGLES = np.arange(0x2EDB_0000, 0x4150_0000, 997, np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("single", "double", "units"), [(erf32, erf, 2.0), (erfc32, erfc, 6.0)]
+)
+def test_singles(single: Any, double: Any, units: float) -> None:
+    """The errors that the docstrings claim, in units of the last place."""
+    x = np.concatenate([_SINGLES, -_SINGLES])
+    wanted = double(x.astype(np.float64))
+    unit = np.spacing(np.abs(wanted).astype(np.float32)).astype(np.float64)
+    error = np.abs(single(x) - wanted) / unit
+    assert error.max() < units
+    assert error.mean() < 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_edges_of_singles(dtype: Any) -> None:
+    x = np.array([NAN, INF, -INF, 0.0, -0.0, 60000], dtype)
+    np.testing.assert_array_equal(erf32(x), [NAN, 1, -1, 0, 0, 1])
+    np.testing.assert_array_equal(np.signbit(erf32(x)[3:5]), [False, True])
+    np.testing.assert_array_equal(erfc32(x), [NAN, 0, 2, 1, 1, 0])
+    assert erf32(x).dtype == erfc32(x).dtype == dtype
+    assert erf32(x[0]).shape == () and erf32(x[:0]).shape == (0,)
 
 
 def test_inverse() -> None:

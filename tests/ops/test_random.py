@@ -81,6 +81,16 @@ def test_no_integer_to_choose_from():
         draw(lambda: tf.random_uniform([2], 5, 5, tf.int32))
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_no_integer_to_choose_from_in_the_run(dtype):
+    with tf.Graph().as_default(), tf.Session() as session:
+        low, high = tf.placeholder(dtype, []), tf.placeholder(dtype, [])
+        drawn = tf.random_uniform([50], low, high, dtype, seed=1)
+        assert set(session.run(drawn, {low: 3, high: 5})) == {3, 4}
+        with pytest.raises(tf.errors.InvalidArgumentError, match="got 5 >= 5"):
+            session.run(drawn, {low: 5, high: 5})
+
+
 def test_bounds_and_moments_are_applied():
     (uniform,) = draw(lambda: tf.random_uniform([COUNT], -3.0, 5.0, seed=2))
     (normal,) = draw(lambda: tf.random_normal([COUNT], [10.0], 2.0, seed=2))
