@@ -117,7 +117,7 @@ SPECIAL f64 zeta(f64 x, f64 q) {
 
 SPECIAL f64 polygamma(f64 n, f64 x) {
   if (n == 0) return digamma(x);
-  if (!(n > 0) || n != floor(n)) return NAN_F64;
+  if (!(n > 0) || n != floor(n) || n == INF_F64) return NAN_F64;
   const f64 size = tgamma(n + 1) * zeta(n + 1, x);
   return is_even(n) ? -size : size;
 }

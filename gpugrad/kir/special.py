@@ -457,7 +457,7 @@ def polygamma(n: Doubles, x: Doubles) -> Doubles:
     result = np.full_like(x, np.nan)
     zeroth = n == 0
     result[zeroth] = _digamma(x[zeroth])
-    higher = (n > 0) & (n == np.floor(n))
+    higher = (n > 0) & (n == np.floor(n)) & np.isfinite(n)
     order, at = n[higher], x[higher]
     factor = np.exp(_lgamma_positive(order + 1))
     small = order <= 20

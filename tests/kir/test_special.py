@@ -129,6 +129,7 @@ EDGES: list[tuple[Callable[..., Any], tuple[float, ...], float]] = [
     (polygamma, (2.0, -INF), NAN),
     (polygamma, (3.0, -INF), INF),
     (polygamma, (INF, 2.0), NAN),
+    (polygamma, (INF, -INF), NAN),
     (polygamma, (-1.0, 2.0), NAN),
     (polygamma, (0.5, 2.0), NAN),
     (polygamma, (1.0, 0.0), INF),
