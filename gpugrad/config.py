@@ -15,6 +15,7 @@ class Config:
     ``backend``: "numpy", "cupy", or None for the best device that answers.
     ``verify``:  check the Program after every pass (slower; tests switch it on).
     ``cache_dir``: folder of compiled kernels; None for the user's cache folder.
+    ``memory_limit``: bytes that compiled programs and results may take; None for all.
     ``streams``: how many streams a run may use; None for what suits the backend.
     """
 
@@ -22,6 +23,7 @@ class Config:
     verify: bool = False
     cache_dir: str | None = None
     streams: int | None = None
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend is not None and self.backend not in BACKENDS:
@@ -33,6 +35,10 @@ class Config:
             raise ValueError(
                 f"GPUGRAD_STREAMS is a number from 1 on, not {self.streams}."
             )
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise ValueError(
+                f"GPUGRAD_MEMORY_LIMIT is a number of bytes, not {self.memory_limit}."
+            )
 
 
 def from_environment() -> Config:
@@ -42,6 +48,7 @@ def from_environment() -> Config:
         verify=os.environ.get("GPUGRAD_VERIFY", "") not in ("", "0"),
         cache_dir=os.environ.get("GPUGRAD_CACHE_DIR") or None,
         streams=_whole_number("GPUGRAD_STREAMS"),
+        memory_limit=_whole_number("GPUGRAD_MEMORY_LIMIT"),
     )
 
 

@@ -83,6 +83,14 @@ class Backend(Protocol):
         """The values as a NumPy array; waits for the device."""
         ...
 
+    def free_memory(self) -> None:
+        """Give back to the system what is cached and not in use."""
+        ...
+
+    def limit_memory(self, fraction: float) -> None:
+        """Use at most this part of a GPU's memory; above 0, at most 1."""
+        ...
+
     def synchronize(self) -> None:
         """Wait until the device has finished all work."""
         ...

@@ -9,12 +9,13 @@ from typing import Any
 from gpugrad import config
 from gpugrad.backends.base import Backend
 from gpugrad.backends.numpy.backend import NumpyBackend
-from gpugrad.errors import InvalidArgumentError, describe
+from gpugrad.errors import InvalidArgumentError, UnavailableError, describe
 from gpugrad.graph.tensor import Operation
 
 _log = logging.getLogger("gpugrad")
 _lock = threading.Lock()
-_backends: dict[str, Backend] = {}
+# By name, or by name and the GPU's number if one was asked for.
+_backends: dict[Any, Backend] = {}
 
 
 def missing_gpu() -> str | None:
@@ -33,12 +34,15 @@ def missing_gpu() -> str | None:
     return None if count else f"CuPy {cupy.__version__} finds no CUDA device."
 
 
-def backend(name: str | None = None) -> Backend:
+def backend(name: str | None = None, device: int | None = None) -> Backend:
     """The backend of that name, or of the settings, or the best that answers.
 
+    ``device``: the number of the GPU, if it is one; None for CUDA's current one.
     Raises RuntimeError, saying what is missing, if "cupy" is asked for in vain.
     """
     name = name or config.current().backend
+    if device is not None and name != "numpy":
+        return _gpu(name, device)
     found = _backends.get(name or "auto")
     if found is not None:
         return found
@@ -51,27 +55,73 @@ def backend(name: str | None = None) -> Backend:
         return _backends.setdefault(found.name, found)
 
 
+def _gpu(name: str | None, device: int) -> Backend:
+    """One of several GPUs; the CPU if there is none and nobody named "cupy"."""
+    reason = missing_gpu()
+    if reason is not None and name is None:
+        return backend(None)
+    with _lock:
+        found = _backends.get(("cupy", device))
+        if found is None:
+            found = _backends["cupy", device] = _make("cupy", device)
+        return found
+
+
 def _best() -> Backend:
     reason = missing_gpu()
-    made = _backends.get("numpy") or NumpyBackend() if reason else _make("cupy")
+    made: Backend | None = None
+    if reason is None:
+        try:
+            made = _backends.get("cupy") or _make("cupy")
+        except UnavailableError as error:  # there, but not for us: taken, or broken
+            reason = str(error)
+            _log.warning("gpugrad runs on numpy: %s", reason)
+    made = made or _backends.get("numpy") or NumpyBackend()
     _log.info("gpugrad runs on %s: %s", made.name, reason or made.device_name)
     return made
 
 
-def _make(name: str) -> Backend:
+def _make(name: str, device: int | None = None) -> Backend:
     if name == "numpy":
         return NumpyBackend()
     reason = missing_gpu()
     if reason is not None:
         raise RuntimeError(f"The cupy backend was asked for, but {reason}")
+    if device is not None and device >= gpu_count():
+        raise RuntimeError(
+            f"GPU {device} was asked for, but there are {gpu_count()}, from 0 on."
+        )
     from gpugrad.backends.cupy.backend import CupyBackend
 
-    return CupyBackend()
+    return CupyBackend(device)
+
+
+def gpu_count() -> int:
+    """How many GPUs CUDA shows to this process."""
+    if missing_gpu() is not None:
+        return 0
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
 
 
 def check_placement(op: Operation, chosen: Backend, soft: bool) -> None:
-    """InvalidArgumentError if ``op`` asks for a GPU that this backend is not."""
-    if not soft and "GPU" in op.device and chosen.name != "cupy":
+    """InvalidArgumentError if ``op`` asks for a GPU that is not there.
+
+    Every GPU that is there will do: a session runs on one of them.
+    """
+    if soft or "GPU" not in op.device:
+        return
+    number = op.device.rpartition(":")[2]
+    if chosen.name == "cupy" and number.isdecimal() and int(number) >= gpu_count():
+        raise InvalidArgumentError(
+            None,
+            op,
+            f"Cannot assign a device for {describe(op)}: it asks for {op.device}, and "
+            f"there are {gpu_count()} GPUs. "
+            "ConfigProto(allow_soft_placement=True) runs it where it can.",
+        )
+    if chosen.name != "cupy":
         raise InvalidArgumentError(
             None,
             op,

@@ -17,15 +17,11 @@ from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
 from gpugrad.compiler.pipeline import optimize
 from gpugrad.compiler.schedule import Item, Schedule, schedule_function
 from gpugrad.dtypes import DType, of_numpy, variant
-from gpugrad.errors import (
-    InvalidArgumentError,
-    OpError,
-    ResourceExhaustedError,
-    describe,
-)
+from gpugrad.errors import InvalidArgumentError, OpError, describe
 from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Handle, Site
 from gpugrad.kir.program import Program
+from gpugrad.runtime import memory
 from gpugrad.runtime.variables import VariableStore
 
 # A feed that shapes depend on is part of a plan's key by value; a feed larger than
@@ -120,6 +116,7 @@ class Plan:
         self.functions: dict[Any, Plan] = {}
         # The items that must run on the host show that several stages are certain.
         self.single = all(i.op.spec.lower is not None for i in schedule.items)
+        memory.register(self)
 
     def run(self, feeds: Sequence[Array], shapes: Any, context: Context) -> list[Array]:
         """The fetched values, in order, as arrays of the device."""
@@ -130,9 +127,7 @@ class Plan:
                 and compiled.generation == context.generation
                 and compiled.stage.stop == len(self.schedule.items)
             ):
-                results = compiled.executable.run(
-                    feeds, context.arrays, context.next_step()
-                )
+                results = self._execute(compiled, feeds, context)
                 if compiled.fresh_slots:
                     self._committed(context)
                 order = self.order
@@ -160,7 +155,7 @@ class Plan:
                     old = now.arrays[commit.slot]
                     now.arrays[commit.slot] = None if old is None else old.copy()
             takes = [values[n] for n in stage.takes]
-            results = compiled.executable.run(takes, now.arrays, now.next_step())
+            results = self._execute(compiled, takes, now)
             values.update(zip(stage.gives, results))
             if compiled.fresh_slots:
                 self._committed(now)
@@ -226,10 +221,7 @@ class Plan:
         stage = Stage(
             program, stage.takes, stage.gives, stage.start, stage.stop, stage.host
         )
-        try:
-            executable = context.backend.load(program)
-        except (MemoryError, ValueError) as error:  # ValueError: more than 2**63 bytes
-            raise _too_large(program, error) from error
+        executable = self._load(program, context.backend)
         compiled = _Compiled(stage, executable, context.generation)
         compiled.fresh_slots = tuple(
             c.slot
@@ -241,6 +233,50 @@ class Plan:
         self._make_room(program.arena_bytes)
         self._stages[key] = compiled
         return compiled
+
+    @staticmethod
+    def _load(program: Program, backend: Backend) -> Executable:
+        """Load it; if memory runs out, again when all others have given theirs back."""
+        try:
+            try:
+                memory.make_room(program, backend)
+                return backend.load(program)
+            except MemoryError:
+                memory.release(backend)
+                return backend.load(program)
+        except MemoryError as error:
+            raise memory.exhausted(program, error) from error
+
+    def _execute(
+        self, compiled: _Compiled, feeds: Sequence[Array], context: Context
+    ) -> list[Array]:
+        """Run a stage; if memory runs out, again when the others have given back."""
+        number = context.next_step()
+        executable, program = compiled.executable, compiled.stage.program
+        try:
+            try:
+                return executable.run(feeds, context.arrays, number)
+            except StepError as error:
+                if not isinstance(error.cause, MemoryError):
+                    raise
+                memory.release(context.backend, compiled)
+                if not memory.may_run_again(program):
+                    raise
+                return executable.run(feeds, context.arrays, number)
+        except StepError as error:
+            if isinstance(error.cause, MemoryError):
+                raise memory.exhausted(program, error.cause, error.origin) from error
+            raise
+
+    def held_bytes(self) -> int:
+        """What the compiled stages hold between runs."""
+        stages = list(self._stages.values())
+        return sum(memory.footprint(c.stage.program).held for c in stages)
+
+    def forget(self, keep: Any) -> None:
+        """Let go of the compiled stages, but for ``keep``."""
+        stages = list(self._stages.items())
+        self._stages = {key: stage for key, stage in stages if stage is keep}
 
     def _make_room(self, needed: int) -> None:
         """Forget the oldest stages, so that one more with so many bytes may come."""
@@ -335,23 +371,6 @@ def _distinct(results: list[Array]) -> list[Array]:
     return found
 
 
-def _too_large(program: Program, error: Exception) -> Exception:
-    """The error for a program whose arrays do not fit into memory: the largest."""
-    largest, at = 0, None
-    for step, origin in zip(program.steps, program.origins):
-        for view in step.writes:
-            size = view.buffer.size * max(view.dtype.itemsize, 1)
-            if size > largest:
-                largest, at = size, origin
-    where = f" [{describe(at)}]" if isinstance(at, Operation) else ""
-    return ResourceExhaustedError(
-        None,
-        at,
-        f"The arrays of this run do not fit into memory: {error}. The largest has "
-        f"{largest} bytes{where}. Work on smaller pieces.",
-    )
-
-
 def _leave_device(value: Any, backend: Backend) -> Any:
     return value if type(value) is list else backend.to_host(value)
 
@@ -364,14 +383,8 @@ def step_error(error: StepError) -> Exception:
     """The error a user sees for a failed step: its class, the node, the line."""
     op, cause = error.origin, error.cause
     if not isinstance(op, Operation):
-        if isinstance(cause, MemoryError):
-            return ResourceExhaustedError(
-                None, None, f"What is fetched does not fit into memory: {cause}."
-            )
         return cause
     text = f"{cause} [{describe(op)}]"
     if isinstance(cause, OpError):
         return type(cause)(None, op, text)
-    if isinstance(cause, MemoryError):
-        return ResourceExhaustedError(None, op, text)
     return InvalidArgumentError(None, op, text)

@@ -23,8 +23,9 @@ _PLANS_LIMIT = 512
 
 class ConfigProto:
     """Settings of a session. ``allow_soft_placement`` is heeded: it runs ops that ask
-    for an absent GPU on the CPU. ``backend`` is ours: "numpy" or "cupy". The other
-    fields of TensorFlow's message are accepted, kept, and mean nothing here.
+    for an absent GPU on the CPU. ``gpu_options``: see GPUOptions. ``backend`` is ours:
+    "numpy" or "cupy". The other fields of TensorFlow's message are accepted, kept, and
+    mean nothing here.
     """
 
     def __init__(
@@ -36,19 +37,45 @@ class ConfigProto:
         self.allow_soft_placement = allow_soft_placement
         self.backend = backend
         self.gpu_options = GPUOptions()
-        self.graph_options = GPUOptions()
+        self.graph_options: Any = GPUOptions()
         for name, value in fields.items():
             setattr(self, name, value)
 
 
 class GPUOptions:
-    """Fields of TensorFlow's message of that name: kept, without effect."""
+    """Which GPU a session uses, and how much of it.
+
+    ``per_process_gpu_memory_fraction``: at most this part of its memory (CuPy's pool,
+    for the whole process); 0 and 1 mean all. ``visible_device_list``: "1" or "1,0":
+    the session runs on the first. The other fields are kept and mean nothing here.
+    """
 
     def __init__(self, **fields: Any) -> None:
         self.allow_growth = False
-        self.per_process_gpu_memory_fraction = 1.0
+        self.per_process_gpu_memory_fraction = 0.0
+        self.visible_device_list = ""
         for name, value in fields.items():
             setattr(self, name, value)
+
+    def _device(self) -> int | None:
+        """The number of the first visible GPU, if the list says which."""
+        first = str(self.visible_device_list).split(",")[0].strip()
+        if first and not first.isdecimal():
+            raise ValueError(
+                "visible_device_list is a list of numbers such as '1' or '1,0', not "
+                f"{self.visible_device_list!r}."
+            )
+        return int(first) if first else None
+
+    def _fraction(self) -> float | None:
+        """The part of the memory that may be used, if it is not all."""
+        fraction = float(self.per_process_gpu_memory_fraction)
+        if not 0 <= fraction <= 1:
+            raise ValueError(
+                "per_process_gpu_memory_fraction is between 0 and 1, not "
+                f"{self.per_process_gpu_memory_fraction!r}."
+            )
+        return fraction if 0 < fraction < 1 else None
 
 
 class _Prepared(NamedTuple):
@@ -78,7 +105,16 @@ class BaseSession:
             )
         self._graph = graph if graph is not None else build.get_default_graph()
         self._config = config or ConfigProto()
-        self._backend = devices.backend(self._config.backend)
+        options = self._config.gpu_options
+        if not isinstance(options, GPUOptions):
+            raise TypeError(
+                "gpu_options must be a tf.GPUOptions, but got "
+                f"{type(options).__name__}."
+            )
+        self._backend = devices.backend(self._config.backend, options._device())
+        fraction = options._fraction()
+        if fraction is not None:
+            self._backend.limit_memory(fraction)
         self._array_type = self._backend.xp.ndarray
         self._store = VariableStore()
         self._prepared: dict[Any, _Prepared] = {}

@@ -10,6 +10,7 @@ import numpy as np
 from gpugrad import config
 from gpugrad.backends.cupy.device import CudaDevice
 from gpugrad.backends.cupy.executable import CupyExecutable
+from gpugrad.backends.cupy.failure import explaining
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
 from gpugrad.kir.target import Target
@@ -23,7 +24,8 @@ class CupyBackend:
 
     def __init__(self, device: int | None = None) -> None:
         number = cupy.cuda.runtime.getDevice() if device is None else device
-        self._device = CudaDevice(number)
+        with explaining("opening the GPU"):
+            self._device = CudaDevice(number)
 
     @property
     def target(self) -> Target:
@@ -44,7 +46,8 @@ class CupyBackend:
 
     def load(self, program: Program) -> CupyExecutable:
         """Generate, compile and load the Program's kernels, and lay out its memory."""
-        return CupyExecutable(program, self._device)
+        with explaining("loading a program"):
+            return CupyExecutable(program, self._device)
 
     def to_device(self, value: Any, dtype: DType) -> Any:
         """A C-contiguous array of ``dtype``; ``value`` itself if it is one.
@@ -57,16 +60,29 @@ class CupyBackend:
         known = ("__cuda_array_interface__", "__array__")
         if hasattr(value, "__dlpack__") and not any(hasattr(value, k) for k in known):
             value = _from_dlpack(value)
-        with cupy.cuda.Device(self._device.number):
+        with explaining("copying to the GPU"), cupy.cuda.Device(self._device.number):
             return cupy.asarray(value, dtype.np_dtype, order="C")
 
     def to_host(self, array: Any) -> np.ndarray:
         """The values as a NumPy array; waits for the device."""
-        return array if isinstance(array, np.ndarray) else cupy.asnumpy(array)
+        if isinstance(array, np.ndarray):
+            return array
+        with explaining("copying from the GPU"):
+            return cupy.asnumpy(array)
+
+    def free_memory(self) -> None:
+        """Give the pools' free blocks back to the driver."""
+        with explaining("freeing memory"):
+            self._device.free_memory()
+
+    def limit_memory(self, fraction: float) -> None:
+        """Let CuPy's pool take at most this part of the GPU's memory."""
+        self._device.limit_memory(fraction)
 
     def synchronize(self) -> None:
         """Wait until the device has finished all work."""
-        self._device.synchronize()
+        with explaining("waiting for the GPU"):
+            self._device.synchronize()
 
 
 def _from_dlpack(value: Any) -> Any:

@@ -86,6 +86,17 @@ class CudaDevice:
         with self._device, self.stream(0):
             return cupy.array(values)
 
+    def free_memory(self) -> None:
+        """Give the free blocks of the pools back to the driver."""
+        with self._device:
+            cupy.get_default_memory_pool().free_all_blocks()
+            cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    def limit_memory(self, fraction: float) -> None:
+        """Let the pool, which the process has once, take this part of the memory."""
+        with self._device:
+            cupy.get_default_memory_pool().set_limit(fraction=fraction)
+
     def address(self, array: Any) -> int:
         """Of the first element."""
         return int(array.data.ptr)

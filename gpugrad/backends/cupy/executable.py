@@ -14,11 +14,13 @@ import numpy as np
 
 from gpugrad.backends.base import StepError
 from gpugrad.backends.cupy.codegen import lower
+from gpugrad.backends.cupy.failure import explained
 from gpugrad.backends.cupy.launch import Launch
 from gpugrad.backends.cupy.layout import WIDEST, Argument
 from gpugrad.backends.cupy.overrides import OVERRIDES
 from gpugrad.backends.cupy.streams import Enqueuer
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
+from gpugrad.errors import OpError
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step
 from gpugrad.kir.space import Buffer, Shape, View
 
@@ -228,6 +230,19 @@ class CupyExecutable:
         self, inputs: Sequence[Array], variables: list[Array | None], step: int
     ) -> list[Array]:
         """Enqueue one run; the host does not wait for the device."""
+        try:
+            return self._run(inputs, variables, step)
+        except (StepError, OpError):
+            raise
+        except Exception as error:
+            meant = explained(error, "preparing a run")
+            if meant is None and not isinstance(error, MemoryError):
+                raise
+            raise StepError(None, meant or error) from error
+
+    def _run(
+        self, inputs: Sequence[Array], variables: list[Array | None], step: int
+    ) -> list[Array]:
         with self._device.running():
             bases = self._bases(inputs, variables)
             addresses = [0 if _is_host(a) else self._device.address(a) for a in bases]
@@ -269,7 +284,8 @@ class CupyExecutable:
         except Exception as error:
             origins = self._program.origins
             index = self._enqueuer.number
-            raise StepError(origins[index] if origins else None, error) from error
+            cause = explained(error, "calling a library") or error
+            raise StepError(origins[index] if origins else None, cause) from error
 
     def _commit(self, bases: list[Array], variables: list[Array | None]) -> None:
         """Store variables: whatever can fail comes before the first write."""

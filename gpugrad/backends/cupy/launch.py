@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from gpugrad.backends.cupy.failure import error_of
 from gpugrad.backends.cupy.layout import Argument
 from gpugrad.backends.cupy.text import Kernel, Number
 
@@ -51,7 +52,7 @@ def pack(arguments: Sequence[Argument | Number], addresses: Sequence[int]) -> Pa
 class Launch:
     """One kernel launch, frozen but for its pointers."""
 
-    __slots__ = ("_call", "_packed", "_shape", "_stream", "function")
+    __slots__ = ("_call", "_name", "_packed", "_shape", "_stream", "function")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Launch:
     ) -> None:
         self._call = call
         self.function = function
+        self._name = kernel.name
         self._packed = pack(kernel.arguments, addresses)
         self._shape = (*kernel.grid, *kernel.block, 0)
         self._stream = stream
@@ -73,15 +75,12 @@ class Launch:
         return self._packed.values
 
     def __call__(self) -> None:
-        """Enqueue it; the host does not wait. RuntimeError if the driver refuses."""
+        """Enqueue it; the host does not wait. See failure.error_of if that fails."""
         status = self._call(
             self.function, *self._shape, self._stream, self._packed.pointers, None
         )
         if status != 0:
-            raise RuntimeError(
-                f"CUDA refused to launch a kernel (error {status}); an earlier kernel "
-                "may have failed. CUDA_LAUNCH_BLOCKING=1 shows which."
-            )
+            raise error_of(status, f"launching {self._name}")
 
 
 @cache

@@ -86,7 +86,12 @@ class NumpyBackend:
 
     def load(self, program: Program) -> NumpyExecutable:
         """Generate and compile the Program's code, and lay out its memory."""
-        return NumpyExecutable(program, self._workers)
+        try:
+            return NumpyExecutable(program, self._workers)
+        except ValueError as error:
+            if _is_too_large(error):
+                raise MemoryError(str(error)) from error
+            raise
 
     def to_device(self, value: Any, dtype: DType) -> np.ndarray:
         """A C-contiguous array of ``dtype``; ``value`` itself if it is one."""
@@ -100,6 +105,12 @@ class NumpyBackend:
     def to_host(self, array: np.ndarray) -> np.ndarray:
         """The array itself: it is on the host."""
         return array
+
+    def free_memory(self) -> None:
+        """Nothing is cached: what an array held went back when it was dropped."""
+
+    def limit_memory(self, fraction: float) -> None:
+        """Nothing: the limit is for GPUs. Config.memory_limit counts here."""
 
     def synchronize(self) -> None:
         """Nothing to wait for: run() returns when all is computed."""
