@@ -6,6 +6,7 @@ host, it is several stages with the host in between.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -238,12 +239,12 @@ class Plan:
     def _load(program: Program, backend: Backend) -> Executable:
         """Load it; if memory runs out, again when all others have given theirs back."""
         try:
-            try:
-                memory.make_room(program, backend)
+            memory.make_room(program, backend)
+            with contextlib.suppress(MemoryError):
                 return backend.load(program)
-            except MemoryError:
-                memory.release(backend)
-                return backend.load(program)
+            # Only here, for the error holds on to what was made until it came.
+            memory.release(backend)
+            return backend.load(program)
         except MemoryError as error:
             raise memory.exhausted(program, error) from error
 
@@ -254,19 +255,19 @@ class Plan:
         number = context.next_step()
         executable, program = compiled.executable, compiled.stage.program
         try:
-            try:
-                return executable.run(feeds, context.arrays, number)
-            except StepError as error:
-                if not isinstance(error.cause, MemoryError):
-                    raise
-                memory.release(context.backend, compiled)
-                if not memory.may_run_again(program):
-                    raise
-                return executable.run(feeds, context.arrays, number)
+            return executable.run(feeds, context.arrays, number)
         except StepError as error:
-            if isinstance(error.cause, MemoryError):
+            if not isinstance(error.cause, MemoryError):
+                raise
+            if not memory.may_run_again(program):
                 raise memory.exhausted(program, error.cause, error.origin) from error
-            raise
+        memory.release(context.backend, compiled)
+        try:
+            return executable.run(feeds, context.arrays, number)
+        except StepError as error:
+            if not isinstance(error.cause, MemoryError):
+                raise
+            raise memory.exhausted(program, error.cause, error.origin) from error
 
     def held_bytes(self) -> int:
         """What the compiled stages hold between runs."""
