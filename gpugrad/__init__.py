@@ -19,6 +19,7 @@ globals().update(_names)
 _MODULES = (
     "bitwise",
     "debugging",
+    "image",
     "initializers",
     "linalg",
     "math",

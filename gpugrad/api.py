@@ -206,6 +206,10 @@ TABLE: Final = (
         avg_pool avg_pool1d avg_pool2d avg_pool3d max_pool max_pool1d max_pool2d
         max_pool3d pool
     """),
+    ("ops.patches", "nn", "dilation2d erosion2d max_pool_with_argmax"),
+    ("ops.patches", "v1", "extract_image_patches"),
+    ("ops.patches", "image", "extract_patches"),
+    ("ops.patches", "v1.image", "extract_image_patches"),
     ("ops.printing", ".", "Print print=print_v2"),
     ("ops.random", ".",
      "random_normal random_uniform set_random_seed truncated_normal"),

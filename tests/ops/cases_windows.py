@@ -1,4 +1,4 @@
-"""Gradient rows of conv.py and pool.py."""
+"""Gradient rows of conv.py, pool.py and patches.py."""
 
 import numpy as np
 
@@ -39,6 +39,13 @@ def spaced(function):
         return function(0.01 * x + order)
 
     return build
+
+
+def scattered(x):
+    """x * 0.01 plus numbers 10 apart in a random order: no two sums change places."""
+    count = int(np.prod(x.shape.as_list()))
+    order = np.random.RandomState(4).permutation(count).reshape(x.shape.as_list())
+    return 0.01 * x + 10.0 * order
 
 
 def channels_first(function):
@@ -232,5 +239,50 @@ CASES = [
             data_format="NDHWC",
         ),
         [((1, 2, 2, 2, 2), -1, 1)],
+    ),
+    *(
+        Case(
+            "ExtractImagePatches",
+            lambda x, p=p, s=s: tf.extract_image_patches(
+                x * x, [1, 2, 3, 1], [1, s, s, 1], [1, 2, 1, 1], p
+            ),
+            [IMAGE],
+            label=f"{p} {s}",
+        )
+        for p in ("SAME", "VALID")
+        for s in (1, 2)
+    ),
+    Case(
+        "ExtractImagePatchesGrad",
+        lambda dy: dy.graph.apply(
+            "ExtractImagePatchesGrad",
+            [2, 5, 6, 4],
+            dy * dy,
+            ksizes=(1, 2, 2, 1),
+            strides=(1, 2, 2, 1),
+            rates=(1, 1, 1, 1),
+            padding="SAME",
+        ),
+        [((2, 3, 3, 16), -1, 1)],
+    ),
+    *(
+        Case(
+            "Dilation2D",
+            lambda x, w, p=p, f=f: f(scattered(x), w, [1, 2, 1, 1], [1, 1, 2, 1], p),
+            [((2, 5, 6, 2), -1, 1), ((3, 2, 2), -1, 1)],
+            order=1,
+            label=f"{f.__name__} {p}",
+        )
+        for p in ("SAME", "VALID")
+        for f in (tf.nn.dilation2d, tf.nn.erosion2d)
+    ),
+    *(
+        Case(
+            "MaxPoolWithArgmax",
+            spaced(lambda x, p=p: tf.nn.max_pool_with_argmax(x, 3, 2, p)[0] ** 2.0),
+            apart((2, 5, 6, 2)),
+            label=p,
+        )
+        for p in ("SAME", "VALID")
     ),
 ]
