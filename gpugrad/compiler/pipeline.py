@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from gpugrad import config
+from gpugrad.compiler.algebra import simplify
 from gpugrad.compiler.cse import merge_equal_steps, write_outputs_directly
 from gpugrad.compiler.dce import drop_dead_steps
 from gpugrad.compiler.events import order_streams
+from gpugrad.compiler.fuse import fuse
 from gpugrad.compiler.memory import plan_memory
 from gpugrad.compiler.streams import assign_streams
 from gpugrad.kir.program import Program
@@ -26,6 +28,8 @@ PASSES: Final[tuple[Pass, ...]] = (
     drop_dead_steps,
     merge_equal_steps,
     write_outputs_directly,
+    simplify,
+    fuse,
     assign_streams,
     plan_memory,
     order_streams,
