@@ -15,7 +15,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class StepError(Exception):
-    """A step failed; ``origin`` is the graph node that it came from, if known."""
+    """A step failed; ``origin`` is where it came from, as in Program.origins."""
 
     def __init__(self, origin: Any, cause: Exception) -> None:
         super().__init__(str(cause))

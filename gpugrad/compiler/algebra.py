@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import copysign
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -152,13 +152,13 @@ def _cast(args: Sequence[Expr], dtype: DType) -> Expr | None:
         inner = x.args[0]
         if inner.dtype is dtype and _holds(dtype, x.dtype):
             return inner
-        if _holds(inner.dtype, x.dtype) and not (
-            x.dtype.is_complex or dtype.is_complex or inner.dtype.is_complex
+        # What neither type on the way can change may take the direct one.
+        if (
+            _holds(inner.dtype, x.dtype)
+            and _holds(inner.dtype, dtype)
+            and not (x.dtype.is_complex or dtype.is_complex or inner.dtype.is_complex)
         ):
-            # Widened first and then cast is cast at once, unless the wider float is
-            # out of an integer's range, which both ways leave open.
-            if inner.dtype.is_bool or _holds(inner.dtype, dtype):
-                return made(cast_op, (inner,), dtype)
+            return made(cast_op, (inner,), dtype)
     return None
 
 
@@ -198,13 +198,12 @@ def rebuilt(
     expr: Expr, loads: Sequence[Expr], index: Sequence[Expr] | None = None
 ) -> Expr:
     """``expr`` over other loads, and over other coordinates, made simpler."""
-    kind = type(expr)
-    if kind is Apply and all([type(a) is not Apply for a in expr.args]):  # type: ignore[attr-defined]
+    if type(expr) is Apply:
         # Nearly all expressions that come from one op are a single function.
-        args = [_leaf(a, loads, index) for a in expr.args]  # type: ignore[attr-defined]
+        args: list[Any] = [_leaf(a, loads, index) for a in expr.args]
         if None not in args:
-            dtype = expr.dtype if expr.op is cast_op else None  # type: ignore[attr-defined]
-            return made(expr.op, tuple(args), dtype)  # type: ignore[attr-defined,arg-type]
+            dtype = expr.dtype if expr.op is cast_op else None
+            return made(expr.op, tuple(args), dtype)
     done: dict[Expr, Expr] = {}
     for node in postorder(expr):
         new = _leaf(node, loads, index)
@@ -260,9 +259,8 @@ def _simplified(group: Group, program: Program, known: dict[Expr, Expr]) -> Grou
         value = _literal(view, program)
         literals |= value is not None
         loads.append(value or Load(slot, view.dtype))
-    single = True not in group.reduced or all(
-        [n == 1 for n, r in zip(group.extents, group.reduced) if r]
-    )
+    pairs = zip(group.extents, group.reduced)
+    single = True not in group.reduced or all(n == 1 for n, r in pairs if r)
     stores = []
     same = True
     for store in group.stores:

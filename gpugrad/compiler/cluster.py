@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from gpugrad.compiler.algebra import pruned, rebuilt
@@ -52,7 +52,8 @@ Key = tuple[int, Shape, int]
 class Facts(NamedTuple):
     """What the passes ask of an expression.
 
-    ``weight``: flops a point, about. ``risky``: it may fail at run time.
+    ``nodes``: functions and folds; ``weight``: flops a point, about; ``risky``: it may
+    fail at run time.
     """
 
     nodes: int
@@ -61,13 +62,23 @@ class Facts(NamedTuple):
     indexed: bool
     risky: bool
 
+    def plus(self, other: Facts) -> Facts:
+        """Of two expressions together."""
+        return Facts(
+            self.nodes + other.nodes,
+            self.weight + other.weight,
+            self.folds or other.folds,
+            self.indexed or other.indexed,
+            self.risky or other.risky,
+        )
+
 
 def facts_of(expr: Expr) -> Facts:
     """One look at every node."""
     nodes = weight = 0
     folds = indexed = risky = False
     for node in postorder(expr):
-        nodes += 1
+        nodes += type(node) is Apply or type(node) is Reduce
         if type(node) is Apply:
             weight += _WEIGHTS.get(node.op.name, 1)
             risky |= node.op.name in _RISKY and node.args[0].dtype.is_integer
@@ -122,6 +133,7 @@ class Cluster:
         "nodes",
         "number",
         "open",
+        "reads",
         "reduced",
         "repeated",
         "risky",
@@ -134,6 +146,8 @@ class Cluster:
         self.step = step
         self.open = False
         self.members: list[Member] = []
+        # By buffer: how the cluster reads it from memory.
+        self.reads: dict[int, list[View]] = {}
         self.extents: Shape = ()
         self.reduced: tuple[bool, ...] = ()
         self.folds = self.full = self.risky = False
@@ -143,17 +157,48 @@ class Cluster:
         """Take the first member, whose space is the cluster's."""
         expr = group.stores[0].expr
         self.members.append(Member(step, expr, facts, group.loads, None, group.stores))
-        self.open = True
         self.extents, self.reduced = group.extents, group.reduced
         self.folds, self.risky, self.nodes = facts.folds, facts.risky, facts.nodes
-        self.full = any([s.view.shape == group.extents for s in group.stores])
-        if True not in group.reduced:
-            self.full = True
+        self.views += len(group.stores)
+        # Whose folds were over single points and are gone stays as it is.
+        self.open = facts.folds or True not in group.reduced
+        self.full = any(s.view.shape == group.extents for s in group.stores)
 
-    def remap(
-        self, view: Callable[[View], View], kept: Callable[[View], View], index: Any
+    def read(self, view: View) -> None:
+        """Read ``view`` from memory."""
+        views = self.reads.get(view.buffer.id)
+        if views is None:
+            self.reads[view.buffer.id] = [view]
+        elif view in views:
+            return
+        else:
+            views.append(view)
+        self.views += 1
+
+    def new(self, views: Iterable[View]) -> list[View]:
+        """Those of ``views`` that it does not read yet."""
+        found: list[View] = []
+        for view in views:
+            if view not in self.reads.get(view.buffer.id, ()) and view not in found:
+                found.append(view)
+        return found
+
+    @property
+    def folded(self) -> list[int]:
+        """The axes that its folds go over."""
+        if not self.folds:
+            return []
+        return [a for a, r in enumerate(self.reduced) if r]
+
+    def _remap(
+        self,
+        view: Callable[[View], View],
+        kept: Callable[[View], View],
+        index: dict[Expr, Expr],
     ) -> None:
         """Take every view to other axes, and coordinates by ``index``."""
+        for buffer, views in self.reads.items():
+            self.reads[buffer] = [view(v) for v in views]
         for member in self.members:
             member.loads = tuple([view(v) for v in member.loads])
             if member.key is not None:
@@ -173,7 +218,7 @@ class Cluster:
         def view(v: View) -> View:
             return split_view(v, axis, inner)
 
-        self.remap(view, view, index)
+        self._remap(view, view, index)
         before, extent, after = _around(self.extents, axis)
         self.extents = (*before, extent // inner, inner, *after)
         before, folded, after = _around(self.reduced, axis)
@@ -182,24 +227,27 @@ class Cluster:
     def extend(self, extents: Shape) -> None:
         """Add folded axes, along which everything so far is constant."""
         single = (1,) * len(extents)
-        self.remap(
-            lambda v: extend_view(v, extents), lambda v: extend_view(v, single), None
+        self._remap(
+            lambda v: extend_view(v, extents), lambda v: extend_view(v, single), {}
         )
         self.extents += extents
         self.reduced = (False,) * len(self.reduced) + (True,) * len(extents)
         self.full = False
 
-    def used_at_all_points(self, key: Key) -> bool:
-        """True if what is read as ``key``, constant along folds, is not only there."""
-        wanted = {key}
+    def used_at_all_points(self, view: View) -> bool:
+        """True if what is read as ``view``, one value a fold, is not used once a fold.
+
+        That is, if it takes part in what is stored at every point or folded again.
+        """
         everywhere: set[Key] = set()
         for member in self.members:
-            full = member.facts.folds or any(
-                [s.view.shape == self.extents for s in member.stores]
-            )
-            if full or (member.key and key_of(member.key) in everywhere):
+            if (
+                member.facts.folds
+                or any(s.view.shape == self.extents for s in member.stores)
+                or (member.key is not None and key_of(member.key) in everywhere)
+            ):
                 everywhere.update([key_of(v) for v in member.loads])
-        return not wanted.isdisjoint(everywhere)
+        return key_of(view) in everywhere
 
     def made(self) -> Group:
         """The kernel."""
@@ -269,7 +317,7 @@ def without_unit_axes(group: Group) -> Group:
     stores = []
     for store in group.stores:
         expr = store.expr
-        if any([type(e) is Index for e in postorder(expr)]):
+        if any(type(e) is Index for e in postorder(expr)):
             expr = substitute(expr, index)
         stores.append(Store(view(store.view), expr))
     return Group(

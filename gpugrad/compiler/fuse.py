@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gpugrad.compiler.cluster import (
     Cluster,
     Facts,
     Member,
     facts_of,
-    key_of,
     may_spread,
     without_unit_axes,
 )
-from gpugrad.compiler.relate import Map, Split, locate
+from gpugrad.compiler.fit import CHEAP, Fit, fits
+from gpugrad.compiler.relate import bytes_of, reach, repeated_axes
 from gpugrad.kir.program import Group, Program, Step, Store
-from gpugrad.kir.scalar import Expr
+from gpugrad.kir.scalar import Expr, Index
 from gpugrad.kir.space import Shape, View
 
-# Nodes of a kernel's expressions. Longer chains are cut: a store and a load in a
+# Functions in a kernel's expressions. Longer chains are cut: a store and a load in a
 # hundred flops are cheap, and registers are few.
-_MOST_NODES: Final = 160
-# Loads and stores of a kernel: each is a pointer parameter, of 4 KB in all.
-_MOST_VIEWS: Final = 24
-# Flops that may be done twice rather than stored, a value and in all of a kernel.
-_CHEAP: Final = 3
+_MOST_NODES: Final = 128
+# Loads and stores of a kernel, which take registers. Room is left for values that the
+# kernel may compute itself when their turn comes.
+_FEW_VIEWS: Final = 24
+_MOST_VIEWS: Final = 40
+# Flops a point that a kernel may do although another one does them too.
 _MOST_REPEATED: Final = 12
 # Points, up to which a launch costs more than the work.
 _TINY: Final = 1 << 12
 
-
-class _Fit(NamedTuple):
-    """How a value is computed where a cluster reads it as ``view``."""
-
-    view: View
-    loads: tuple[View, ...]
-    index: tuple[Expr, ...] | None
-    # Axes of the cluster that the value's fold goes over; to be added, if not there.
-    folded: tuple[int, ...] = ()
-    new_axes: Shape = ()
-    # At every point of the cluster exactly one point, or one a fold.
-    once: bool = True
+_Plan = tuple[Cluster, list[Fit]]
 
 
 def fuse(program: Program) -> Program:
@@ -61,20 +52,23 @@ def fuse(program: Program) -> Program:
               members are stored before it. An origin of a merged group is the tuple
               of its nodes, first the one that can fail.
     """
+    if not any(type(s) is Group for s in program.steps):
+        return program
     return _Fusion(program).run()
 
 
 class _Fusion:
     def __init__(self, program: Program) -> None:
         self._program = program
+        # The last first: what has a higher number comes earlier.
         self._clusters: list[Cluster] = []
-        # By buffer: the clusters that read it, and the views through which they do.
-        self._readers: dict[int, dict[int, list[View]]] = {}
-        # By buffer that several steps write: the first cluster so far that does.
+        # By buffer: the clusters that read it from memory.
+        self._readers: dict[int, set[int]] = {}
+        # By buffer that several steps write: the earliest cluster so far that does.
         self._writes: dict[int, int] = {}
         self._facts: dict[Expr, Facts] = {}
         # The earliest small kernel of each space.
-        self._tiny: dict[Any, Cluster] = {}
+        self._tiny: dict[Shape, Cluster] = {}
         self._kept = {c.view.buffer.id for c in program.commits}
         written = Counter([v.buffer.id for s in program.steps for v in s.writes])
         self._shared = {k for k, n in written.items() if n > 1}
@@ -83,79 +77,65 @@ class _Fusion:
         """The fused program."""
         program = self._program
         steps = program.steps
-        if not any(type(s) is Group for s in steps):
-            return program
         for number in range(len(steps) - 1, -1, -1):
             step = steps[number]
-            if type(step) is Group:
-                self._place(number, step)
-            else:
+            if type(step) is not Group:
                 self._open(number, step)
-        merged, origins = [], []
-        for cluster in reversed(self._clusters):
-            members = cluster.members
-            if len(members) > 1:
-                merged.append(cluster.made())
-                origins.append(self._origin(cluster))
+            elif 1 in step.extents:
+                self._place(number, without_unit_axes(step))
             else:
-                merged.append(cluster.step)
-                origins.append(self._origin(cluster))
+                self._place(number, step)
+        merged: list[Step] = []
+        origins = []
+        for cluster in reversed(self._clusters):
+            single = len(cluster.members) == 1
+            merged.append(cluster.step if single else cluster.made())
+            origins.append(self._origin(cluster))
         return replace(program, steps=tuple(merged), origins=tuple(origins))
 
     # --- where a group goes -----------------------------------------------------------
 
     def _place(self, number: int, group: Group) -> None:
-        if 1 in group.extents:
-            group = without_unit_axes(group)
-        stores = group.stores
-        view = stores[0].view
-        buffer = view.buffer
-        needed = buffer.kind != "temp" or buffer.id in self._kept
+        store = group.stores[0]
+        view, buffer = store.view, store.view.buffer
+        facts = self._facts_of(store.expr)
         if (
-            len(stores) > 1
+            len(group.stores) > 1
             or view.size != buffer.size
             or buffer.id in self._shared
-            or 0 in group.extents
             or not buffer.dtype.is_scalar
+            or (True in group.reduced and not facts.folds)
         ):
             self._open(number, group)
             return
-        facts = self._facts.get(stores[0].expr)
-        if facts is None:
-            facts = self._facts[stores[0].expr] = facts_of(stores[0].expr)
-        if not facts.folds and True in group.reduced:
-            self._open(number, group)
-            return
+        needed = buffer.kind != "temp" or buffer.id in self._kept
         floor = self._floor(group)
         readers = self._readers.get(buffer.id)
         if readers:
-            if len(readers) == 1 and not needed:
-                first = self._clusters[max(readers)]
-                views = readers[first.number]
-                if len(views) == 1 and views[0][1:] == view[1:] and not facts.folds:
-                    # Nearly all: one reader, which reads every point as it is.
-                    fit = _Fit(views[0], group.loads, None)
-                    if first.open and first.number > floor:
-                        if self._has_room(first, [fit], facts, 0):
-                            self._absorb(first, number, group, facts, [fit], False)
-                            return
+            if self._inline_as_it_is(number, group, facts, floor, needed):
+                return
             if self._inline(number, group, facts, floor, needed):
                 return
-            readers = self._readers[buffer.id]
         elif not needed:
             return
         after = floor
         if readers:
             first = self._clusters[max(readers)]
-            if first.open and first.number > floor:
-                if self._join(number, group, facts, first, needed):
-                    return
+            may_join = first.open and first.number > floor
+            if may_join and self._join(number, group, facts, first, needed):
+                return
             after = max(floor, first.number)
         if not self._join_sibling(number, group, facts, after):
             self._open(number, group)
 
+    def _facts_of(self, expr: Expr) -> Facts:
+        facts = self._facts.get(expr)
+        if facts is None:
+            facts = self._facts[expr] = facts_of(expr)
+        return facts
+
     def _floor(self, group: Group) -> int:
-        """The cluster before which ``group`` must be: it overwrites what that reads."""
+        """The cluster that must come after ``group``: it overwrites what that reads."""
         if not self._shared:
             return -1
         return max([self._writes.get(v.buffer.id, -1) for v in group.loads], default=-1)
@@ -165,273 +145,141 @@ class _Fusion:
         cluster = Cluster(len(self._clusters), self._program.steps[number])
         self._clusters.append(cluster)
         for view in step.reads:
-            self._reads(cluster, view)
+            self._read(cluster, view)
         for view in step.writes:
             if view.buffer.id in self._shared:
                 self._writes[view.buffer.id] = cluster.number
+        facts = Facts(0, 0, False, False, False)
         if type(step) is not Group or 0 in step.extents:
-            cluster.members.append(Member(number, None, None, ()))  # type: ignore[arg-type]
+            cluster.members.append(Member(number, Index(0), facts, ()))
             return
-        known = self._facts
         for store in step.stores:
-            if store.expr not in known:
-                known[store.expr] = facts_of(store.expr)
-        facts = known[step.stores[0].expr]
-        for store in step.stores[1:]:
-            facts = _both(facts, known[store.expr])
+            facts = facts.plus(self._facts_of(store.expr))
         cluster.start(number, step, facts)
-        cluster.views += len(step.stores)
-        if _points(step.extents) <= _TINY:
+        if cluster.open and prod(step.extents) <= _TINY:
             self._tiny[step.extents] = cluster
 
-    def _reads(self, cluster: Cluster, view: View) -> None:
-        views = self._readers.setdefault(view.buffer.id, {}).setdefault(
-            cluster.number, []
-        )
-        if view not in views:
-            views.append(view)
-            cluster.views += 1
+    def _read(self, cluster: Cluster, view: View) -> None:
+        cluster.read(view)
+        readers = self._readers.get(view.buffer.id)
+        if readers is None:
+            self._readers[view.buffer.id] = {cluster.number}
+        else:
+            readers.add(cluster.number)
 
     # --- into readers -----------------------------------------------------------------
+
+    def _inline_as_it_is(
+        self, number: int, group: Group, facts: Facts, floor: int, needed: bool
+    ) -> bool:
+        """Nearly all: one reader, which reads every point as it was stored."""
+        stored = group.stores[0].view
+        readers = self._readers[stored.buffer.id]
+        if needed or facts.folds or len(readers) > 1:
+            return False
+        (place,) = readers
+        cluster = self._clusters[place]
+        views = cluster.reads[stored.buffer.id]
+        if len(views) > 1 or views[0][1:] != stored[1:]:
+            return False
+        if not cluster.open or place <= floor:
+            return False
+        plan = [Fit(views[0], group.loads, None)]
+        if not self._has_room(cluster, plan, facts):
+            return False
+        self._absorb(cluster, number, group, facts, plan)
+        return True
 
     def _inline(
         self, number: int, group: Group, facts: Facts, floor: int, needed: bool
     ) -> bool:
-        """Compute the value wherever it is read, if that moves no more bytes.
+        """Compute the value where it is read, if that moves no more bytes.
 
         True if nobody is left who reads it from memory.
         """
         stored = group.stores[0].view
         readers = self._readers[stored.buffer.id]
-        cheap = facts.weight <= _CHEAP and not facts.folds
-        plans: list[tuple[Cluster, list[_Fit]]] = []
+        cheap = facts.weight <= CHEAP and not facts.folds
+        plans: list[_Plan] = []
         everywhere = not needed
-        for place in list(readers):
+        for place in sorted(readers):
             cluster = self._clusters[place]
-            fits = None
+            plan = None
             if cluster.open and place > floor:
-                fits = self._fits(cluster, group, facts, stored)
-            if fits is not None and self._has_room(cluster, fits, facts, 0):
-                plans.append((cluster, fits))
+                plan = fits(cluster, group, facts, stored)
+            if plan is not None and self._has_room(cluster, plan, facts):
+                plans.append((cluster, plan))
             else:
                 everywhere = False
             if not everywhere and not cheap:
                 return False
-        views = [f.view for _, fits in plans for f in fits]
-        again = not (len(views) == 1 or sum(map(_reach, views)) <= stored.size)
+        views = [f.view for _, plan in plans for f in plan]
+        again = sum(map(reach, views)) > stored.size
         if again and not cheap:
             return False
         if again or not everywhere:
-            plans = [
-                (c, fits)
-                for c, fits in plans
-                if c.repeated + facts.weight <= _MOST_REPEATED
-            ]
+            plans = [p for p in plans if _may_repeat(*p, facts)]
             everywhere &= len(plans) == len(readers)
-        if again and everywhere:
-            more = sum([self._more(c, fits) for c, fits in plans])
-            everywhere = more <= sum(map(_bytes, views)) + _bytes(stored)
-        if not everywhere:
-            # Others read it from memory: compute it again only where that saves bytes.
-            if not cheap:
-                return False
-            plans = [
-                (c, fits)
-                for c, fits in plans
-                if self._more(c, fits) < sum([_bytes(f.view) for f in fits])
-            ]
-        for cluster, fits in plans:
-            self._absorb(cluster, number, group, facts, fits, False)
-            if again or not everywhere:
+            if everywhere:
+                more = sum([_more(*p) for p in plans])
+                everywhere = more <= sum(map(bytes_of, views)) + bytes_of(stored)
+            if not everywhere:
+                if not cheap:
+                    return False
+                # Others read it from memory: again only where that saves bytes.
+                plans = [p for p in plans if _more(*p) < _read_bytes(p[1])]
+            for cluster, _ in plans:
                 cluster.repeated += facts.weight
+        for cluster, plan in plans:
+            self._absorb(cluster, number, group, facts, plan)
         return not needed and not readers
-
-    def _more(self, cluster: Cluster, fits: list[_Fit]) -> int:
-        """Bytes that ``cluster`` would load on top of what it does."""
-        return sum(map(_bytes, self._new(cluster, fits)))
 
     def _join(
         self, number: int, group: Group, facts: Facts, cluster: Cluster, needed: bool
     ) -> bool:
-        """Compute and store the value in the kernel that reads it first."""
+        """Compute the value in the kernel that reads it first, and store it there."""
         stored = group.stores[0].view
-        readers = self._readers[stored.buffer.id]
-        if len(readers.get(cluster.number, ())) != 1:
+        if len(cluster.reads[stored.buffer.id]) > 1:
             return False
-        fits = self._fits(cluster, group, facts, stored)
-        if fits is None or not fits[0].once or not self._has_room(cluster, fits, facts, 1):
+        plan = fits(cluster, group, facts, stored)
+        alone = not needed and len(self._readers[stored.buffer.id]) == 1
+        if plan is None or not self._has_room(cluster, plan, facts, int(not alone)):
             return False
-        view = fits[0].view
-        if not needed and len(readers) == 1:
-            self._absorb(cluster, number, group, facts, fits, False)
+        (fit,) = plan
+        if alone and (fit.once or facts.weight <= CHEAP):
+            self._absorb(cluster, number, group, facts, plan)
             return True
-        # Along axes on which the value is constant only a fold is stored once.
-        constant = [
-            k for k, (n, s) in enumerate(zip(view.shape, view.strides)) if n > 1 and not s
-        ]
-        folds = cluster.folds or facts.folds
-        if constant and not folds:
+        if not fit.once:
             return False
-        if facts.folds:
-            if constant != list(fits[0].folded) and not fits[0].new_axes:
+        if not facts.folds:
+            # What is constant along some axes is stored once a fold, or not at all.
+            constant = repeated_axes(fit.view)
+            if constant and constant != cluster.folded:
                 return False
-        elif constant:
-            if any([not cluster.reduced[k] for k in constant]):
+            full = cluster.folds and not constant
+            if full and not may_spread(cluster.extents, cluster.reduced):
                 return False
-            over = [k for k, n in enumerate(cluster.extents) if n > 1 and cluster.reduced[k]]
-            if constant != over:
-                return False
-        elif cluster.folds and not may_spread(cluster.extents, cluster.reduced):
-            return False
-        self._absorb(cluster, number, group, facts, fits, True)
+        self._absorb(cluster, number, group, facts, plan, keep=True)
         return True
 
-    def _fits(
-        self, cluster: Cluster, group: Group, facts: Facts, stored: View
-    ) -> list[_Fit] | None:
-        """How ``cluster`` computes what it reads of ``group``; None if it cannot."""
-        if cluster.risky and facts.risky:
-            return None
-        maps: list[Map | None] = []
-        while True:
-            views = self._readers[stored.buffer.id][cluster.number]
-            maps = []
-            for view in views:
-                place = locate(view, stored)
-                if type(place) is Split:
-                    self._split(cluster, place)
-                    break
-                if place is None:
-                    return None
-                maps.append(place)  # type: ignore[arg-type]
-            else:
-                break
-        if facts.folds and len(views) != 1:
-            return None
-        fits = []
-        for view, place in zip(views, maps):
-            assert place is not None
-            fit = (
-                self._fit_fold(cluster, group, view, place, stored)
-                if facts.folds
-                else self._fit_map(cluster, group, facts, view, place, stored)
-            )
-            if fit is None:
-                return None
-            fits.append(fit)
-        return fits
-
-    def _fit_map(
-        self,
-        cluster: Cluster,
-        group: Group,
-        facts: Facts,
-        view: View,
-        place: Map,
-        stored: View,
-    ) -> _Fit | None:
-        repeats = [
-            k for k, (n, s) in enumerate(zip(view.shape, view.strides)) if n > 1 and not s
-        ]
-        if repeats and facts.weight > _CHEAP:
-            # Once a point of the larger space, but for what is one value a fold.
-            if not cluster.folds or any([not cluster.reduced[k] for k in repeats]):
-                return None
-        loads = tuple([place.view(v, cluster.extents) for v in group.loads])
-        if _scattered(loads) > _scattered(group.loads) + _scattered((view,)):
-            return None
-        index = place.index(len(group.extents)) if facts.indexed else None
-        return _Fit(view, loads, index, once=_covers(view, place, stored))
-
-    def _fit_fold(
-        self, cluster: Cluster, group: Group, view: View, place: Map, stored: View
-    ) -> _Fit | None:
-        if not _covers(view, place, stored):
-            return None
-        theirs = [
-            p for p, (n, r) in enumerate(zip(group.extents, group.reduced)) if r and n > 1
-        ]
-        if len([n for n in stored.shape if n > 1]) + len(theirs) != len(
-            [n for n in group.extents if n > 1]
-        ):
-            return None
-        mine = [
-            k for k, (n, s) in enumerate(zip(view.shape, view.strides)) if n > 1 and not s
-        ]
-        extents = cluster.extents
-        sizes = tuple([group.extents[p] for p in theirs])
-        axes = list(place.axes)
-        if not mine:
-            if cluster.folds:
-                return None
-            new_axes = sizes
-            extents += sizes
-            axes += [(p, 1) for p in theirs]
-            mine = list(range(len(cluster.extents), len(extents)))
-        else:
-            new_axes = ()
-            if tuple([extents[k] for k in mine]) != sizes:
-                return None
-            for k, p in zip(mine, theirs):
-                axes[k] = (p, 1)
-            reduced = tuple([k in mine for k in range(len(extents))])
-            if cluster.folds:
-                over = [k for k, n in enumerate(extents) if n > 1 and cluster.reduced[k]]
-                if over != mine:
-                    return None
-                spread = cluster.used_at_all_points(key_of(view))
-            else:
-                spread = True
-            if spread and not may_spread(extents, reduced):
-                return None
-        # Along folded axes the step's own store has one point.
-        full = Map(tuple(axes), place.start)
-        loads = tuple([full.view(v, extents) for v in group.loads])
-        if _scattered(loads) > _scattered(group.loads):
-            return None
-        index = full.index(len(group.extents))
-        return _Fit(view, loads, index, tuple(mine), new_axes)
-
-    def _split(self, cluster: Cluster, place: Split) -> None:
-        self._forget(cluster)
-        cluster.split(place.axis, place.inner)
-        self._remember(cluster)
-
-    def _forget(self, cluster: Cluster) -> None:
-        for buffer in {v.buffer.id for m in cluster.members for v in m.loads}:
-            self._readers.get(buffer, {}).pop(cluster.number, None)
-
-    def _remember(self, cluster: Cluster) -> None:
-        inside = {key_of(m.key) for m in cluster.members if m.key is not None}
-        cluster.views = sum([len(m.stores) for m in cluster.members])
-        for member in cluster.members:
-            for view in member.loads:
-                if key_of(view) not in inside:
-                    self._reads(cluster, view)
-
-    def _new(self, cluster: Cluster, fits: list[_Fit]) -> list[View]:
-        """The views that the cluster does not load yet."""
-        found: list[View] = []
-        for fit in fits:
-            for view in fit.loads:
-                known = self._readers.get(view.buffer.id, {}).get(cluster.number, ())
-                if view not in known and view not in found:
-                    found.append(view)
-        return found
-
     def _has_room(
-        self, cluster: Cluster, fits: list[_Fit], facts: Facts, stores: int
+        self, cluster: Cluster, plan: Sequence[Fit], facts: Facts, stores: int = 0
     ) -> bool:
-        nodes = cluster.nodes + len(fits) * facts.nodes
-        if nodes > _MOST_NODES or (facts.risky and cluster.risky):
+        """True if ``cluster`` may compute ``plan`` and store ``stores`` more views."""
+        if facts.risky and cluster.risky:
             return False
-        views = cluster.views - len(fits) + stores
-        for fit in fits:
-            views += len(fit.loads)
-        return views <= _MOST_VIEWS or (
-            cluster.views - len(fits) + stores + len(self._new(cluster, fits))
-            <= max(_MOST_VIEWS, cluster.views)
-        )
+        if cluster.nodes + len(plan) * facts.nodes > _MOST_NODES:
+            return False
+        loads = [v for f in plan for v in f.loads]
+        views = cluster.views + stores
+        if views + len(loads) <= _FEW_VIEWS:
+            return True
+        views -= sum(f.view in cluster.reads.get(f.view.buffer.id, ()) for f in plan)
+        new = cluster.new(loads)
+        if stores:
+            return views + len(new) <= _FEW_VIEWS
+        most = _MOST_VIEWS if all(v.buffer.kind == "temp" for v in new) else _FEW_VIEWS
+        return views + len(new) <= max(most, cluster.views)
 
     def _absorb(
         self,
@@ -439,87 +287,82 @@ class _Fusion:
         number: int,
         group: Group,
         facts: Facts,
-        fits: list[_Fit],
-        keep: bool,
+        plan: Sequence[Fit],
+        keep: bool = False,
     ) -> None:
-        """Let ``cluster`` compute what it reads, and store it if ``keep``."""
+        """Let ``cluster`` compute what it reads of ``group``; store it if ``keep``."""
         store = group.stores[0]
         buffer = store.view.buffer.id
-        fit = fits[0]
-        if fit.new_axes:
-            self._forget(cluster)
-            cluster.extend(fit.new_axes)
-            self._remember(cluster)
-            (view,) = self._readers[buffer][cluster.number]
-            fits = [fit._replace(view=view)]
-        elif facts.folds and not cluster.folds:
-            cluster.reduced = tuple(
-                [k in fit.folded for k in range(len(cluster.extents))]
-            )
-        readers = self._readers[buffer]
-        cluster.views -= len(readers.pop(cluster.number))
-        for fit in fits:
-            stores: tuple[Store, ...] = ()
+        if facts.folds:
+            (fit,) = plan
+            if fit.new_axes:
+                cluster.extend(fit.new_axes)
+                plan = [fit._replace(view=cluster.reads[buffer][0])]
+            else:
+                rank = len(cluster.extents)
+                cluster.reduced = tuple([a in fit.folded for a in range(rank)])
+        cluster.views -= len(cluster.reads.pop(buffer))
+        self._readers[buffer].discard(cluster.number)
+        for fit in plan:
+            member = Member(number, store.expr, facts, fit.loads, fit.view)
+            member.index = fit.coordinates
             if keep:
-                shape = tuple([n if s else 1 for n, s in zip(fit.view.shape, fit.view.strides)])
-                stores = (Store(fit.view._replace(shape=shape), store.expr),)
-                cluster.views += 1
+                view = fit.view
+                shape = tuple([n if s else 1 for n, s in zip(view.shape, view.strides)])
+                member.stores = (Store(view._replace(shape=shape), store.expr),)
                 cluster.full |= shape == cluster.extents
-            cluster.members.append(
-                Member(number, store.expr, facts, fit.loads, fit.view, stores, fit.index)
-            )
-            cluster.nodes += facts.nodes
-            for view in fit.loads:
-                self._reads(cluster, view)
+            self._add(cluster, member)
+
+    def _add(self, cluster: Cluster, member: Member) -> None:
+        facts = member.facts
+        cluster.members.append(member)
+        cluster.views += len(member.stores)
+        cluster.nodes += facts.nodes
         cluster.folds |= facts.folds
         cluster.risky |= facts.risky
+        for view in member.loads:
+            self._read(cluster, view)
 
     # --- beside others ----------------------------------------------------------------
 
     def _join_sibling(
         self, number: int, group: Group, facts: Facts, after: int
     ) -> bool:
-        """Into a kernel over the same space that reads the same, or that is tiny too."""
+        """Into a kernel over the same space that reads the same, or is tiny too."""
+        candidates = []
         for view in group.loads:
-            for place, views in self._readers.get(view.buffer.id, {}).items():
-                if place > after and view in views and 0 not in view.strides:
-                    if self._beside(number, group, facts, self._clusters[place]):
-                        return True
+            if 0 not in view.strides:
+                for place in self._readers.get(view.buffer.id, ()):
+                    cluster = self._clusters[place]
+                    if place > after and view in cluster.reads[view.buffer.id]:
+                        candidates.append(cluster)
         tiny = self._tiny.get(group.extents)
         if tiny is not None and tiny.number > after:
-            return self._beside(number, group, facts, tiny)
+            candidates.append(tiny)
+        for cluster in candidates:
+            if self._suits(cluster, group, facts):
+                if facts.folds:
+                    cluster.reduced = group.reduced
+                cluster.full |= group.stores[0].view.shape == group.extents
+                expr, stores = group.stores[0].expr, group.stores
+                self._add(
+                    cluster, Member(number, expr, facts, group.loads, None, stores)
+                )
+                return True
         return False
 
-    def _beside(
-        self, number: int, group: Group, facts: Facts, cluster: Cluster
-    ) -> bool:
+    def _suits(self, cluster: Cluster, group: Group, facts: Facts) -> bool:
         if not cluster.open or cluster.extents != group.extents:
             return False
-        if cluster.number <= self._floor(group):
-            return False
-        folds = cluster.folds or facts.folds
-        if cluster.folds and facts.folds and cluster.reduced != group.reduced:
-            return False
         reduced = group.reduced if facts.folds else cluster.reduced
+        if cluster.folds and cluster.reduced != reduced:
+            return False
         view = group.stores[0].view
-        full = cluster.full or view.shape == group.extents
-        if folds and full and not may_spread(group.extents, reduced):
+        if (cluster.full or view.shape == group.extents) and (
+            True in reduced and not may_spread(group.extents, reduced)
+        ):
             return False
-        fit = _Fit(view, group.loads, None)
-        if not self._has_room(cluster, [fit], facts, 2):
-            return False
-        cluster.members.append(
-            Member(number, group.stores[0].expr, facts, group.loads, None, group.stores)
-        )
-        cluster.reduced = reduced
-        cluster.full = full
-        cluster.folds = folds
-        cluster.risky |= facts.risky
-        cluster.nodes += facts.nodes
-        cluster.views += 1
-        for load in group.loads:
-            self._reads(cluster, load)
-        return True
+        return self._has_room(cluster, [Fit(view, group.loads, None)], facts, 1)
 
     # --- origins ----------------------------------------------------------------------
 
@@ -527,61 +370,20 @@ class _Fusion:
         origins = self._program.origins
         if not origins:
             return None
-        members = cluster.members
-        if len(members) == 1:
-            return origins[members[0].number]
-        members = sorted(members, key=lambda m: not m.facts.risky)
-        nodes = [origins[m.number] for m in members]
-        nodes = [n for n in dict.fromkeys(nodes) if n is not None]
-        return tuple(nodes) if len(nodes) > 1 else nodes[0] if nodes else None
+        members = sorted(cluster.members, key=lambda m: not m.facts.risky)
+        nodes = dict.fromkeys([origins[m.number] for m in members])
+        nodes.pop(None, None)
+        return tuple(nodes) if len(nodes) > 1 else next(iter(nodes), None)
 
 
-def _both(a: Facts, b: Facts) -> Facts:
-    return Facts(
-        a.nodes + b.nodes,
-        a.weight + b.weight,
-        a.folds or b.folds,
-        a.indexed or b.indexed,
-        a.risky or b.risky,
-    )
+def _more(cluster: Cluster, plan: list[Fit]) -> int:
+    """Bytes that ``cluster`` would load on top of what it does."""
+    return sum(map(bytes_of, cluster.new(v for f in plan for v in f.loads)))
 
 
-def _points(extents: Shape) -> int:
-    return prod(extents)
+def _read_bytes(plan: list[Fit]) -> int:
+    return sum([bytes_of(f.view) for f in plan])
 
 
-def _reach(view: View) -> int:
-    """Points of a view, those that repeat counted once."""
-    return prod([n for n, s in zip(view.shape, view.strides) if s])
-
-
-def _bytes(view: View) -> int:
-    return _reach(view) * view.buffer.dtype.itemsize
-
-
-def _scattered(views: tuple[View, ...]) -> int:
-    """How many of the views jump from element to element of their last axis."""
-    count = 0
-    for view in views:
-        for extent, stride in zip(reversed(view.shape), reversed(view.strides)):
-            if extent != 1:
-                count += stride not in (-1, 0, 1)
-                break
-    return count
-
-
-def _covers(view: View, place: Map, stored: View) -> bool:
-    """True if ``view`` reaches every stored point once, repeated axes aside."""
-    along: dict[int, list[tuple[int, int]]] = {}
-    for other, extent in zip(place.axes, view.shape):
-        if other is not None:
-            along.setdefault(other[0], []).append((abs(other[1]), extent))
-    for axis, extent in enumerate(stored.shape):
-        step = 1
-        for multiple, count in sorted(along.get(axis, ())):
-            if multiple != step:
-                return False
-            step *= count
-        if step != extent:
-            return False
-    return True
+def _may_repeat(cluster: Cluster, plan: list[Fit], facts: Facts) -> bool:
+    return cluster.repeated + facts.weight <= _MOST_REPEATED

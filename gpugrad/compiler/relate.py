@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 from gpugrad.kir.scalar import Expr, Index, Lit
@@ -20,13 +21,13 @@ class Map(NamedTuple):
     start: Shape
 
     def view(self, view: View, extents: Shape) -> View:
-        """``view`` of the other space, seen from the reader's, which has ``extents``."""
+        """``view`` of the other space, seen from the reader's of these ``extents``."""
         theirs = view.strides
-        strides = tuple([a and theirs[a[0]] * a[1] or 0 for a in self.axes])
+        strides = tuple([theirs[a[0]] * a[1] if a else 0 for a in self.axes])
         offset = view.offset + sum([c * s for c, s in zip(self.start, theirs)])
         return View(view.buffer, extents, strides, offset)
 
-    def index(self, rank: int) -> tuple[Expr, ...]:
+    def coordinates(self, rank: int) -> tuple[Expr, ...]:
         """The other space's ``rank`` coordinates in terms of the reader's."""
         found: list[Expr] = []
         for axis in range(rank):
@@ -44,6 +45,22 @@ class Map(NamedTuple):
                 total = total + first
             found.append(total)
         return tuple(found)
+
+    def covers(self, view: View, stored: View) -> bool:
+        """True if ``view`` reaches each point of ``stored`` once, or on stride 0."""
+        along: dict[int, list[tuple[int, int]]] = {}
+        for other, extent in zip(self.axes, view.shape):
+            if other is not None:
+                along.setdefault(other[0], []).append((abs(other[1]), extent))
+        for axis, extent in enumerate(stored.shape):
+            step = 1
+            for multiple, count in sorted(along.get(axis, ())):
+                if multiple != step:
+                    return False
+                step *= count
+            if step != extent:
+                return False
+        return True
 
 
 class Split(NamedTuple):
@@ -121,3 +138,19 @@ def extend_view(view: View, extents: Shape) -> View:
     return View(
         view.buffer, (*view.shape, *extents), (*view.strides, *more), view.offset
     )
+
+
+def repeated_axes(view: View) -> list[int]:
+    """The axes along which ``view`` has one element again and again."""
+    pairs = enumerate(zip(view.shape, view.strides))
+    return [axis for axis, (extent, stride) in pairs if extent > 1 and not stride]
+
+
+def reach(view: View) -> int:
+    """The points of a view, repeated ones counted once."""
+    return prod([n for n, s in zip(view.shape, view.strides) if s])
+
+
+def bytes_of(view: View) -> int:
+    """The bytes that a view takes from memory, or brings there."""
+    return reach(view) * view.buffer.dtype.itemsize

@@ -150,5 +150,11 @@ class Program:
     arena_bytes: int = 0
     waits: dict[int, tuple[int, ...]] | None = None
     target: Target = ONE_STREAM
-    # For messages and explain(): the graph nodes that a step came from.
+    # For messages: the graph node that each step came from, None, or the tuple of the
+    # nodes of a merged step; the first of those is the one that can fail.
     origins: tuple[Any, ...] = ()
+
+
+def node_of(origin: Any) -> Any:
+    """The graph node to name for an entry of Program.origins."""
+    return origin[0] if type(origin) is tuple else origin

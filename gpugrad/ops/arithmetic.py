@@ -131,6 +131,9 @@ def _infer_sum(op: Any) -> Any:
     return ((op.inputs[0].dtype, shape),)
 
 
+_TERMS = 8
+
+
 def _lower_sum(b: Builder, site: Site) -> View:
     first = site.inputs[0]
     for other in site.inputs[1:]:
@@ -142,7 +145,11 @@ def _lower_sum(b: Builder, site: Site) -> View:
             result = result + term
         return result
 
-    return first if len(site.inputs) == 1 else b.map(total, *site.inputs)
+    # A few at a time: each kernel may then compute its own terms.
+    inputs = site.inputs[1:]
+    for start in range(0, len(inputs), _TERMS):
+        first = b.map(total, first, *inputs[start : start + _TERMS])
+    return first
 
 
 family.op("AddN", [Input("inputs", number="N")], infer=_infer_sum, lower=_lower_sum)

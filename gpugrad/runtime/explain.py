@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpugrad.compiler.cost import bytes_moved, least_bytes
 from gpugrad.compiler.lower import Bound, lower_stage
 from gpugrad.compiler.pipeline import PASSES, optimize
 from gpugrad.compiler.schedule import Schedule, schedule
@@ -20,14 +21,30 @@ def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> str:
     """What running ``fetches`` would do, as text, without running it.
 
     The operations after pruning, the steps of the Program with their barriers, the
-    memory plan, and the generated source. ``feed_dict`` gives the shapes, as in
-    ``Session.run``; only the first stage is shown where shapes depend on data.
-    Uses ``session``, or the default one, or a new one over the graph.
+    bytes that they move, the memory plan, and the generated source. ``feed_dict``
+    gives the shapes, as in ``Session.run``; only the first stage is shown where shapes
+    depend on data. Uses ``session``, or the default one, or a new one over the graph.
     """
-    session = session or sessions.default()
-    if session is None:
-        elements = fetches if isinstance(fetches, (list, tuple)) else [fetches]
-        session = BaseSession(graph=elements[0].graph)
+    session = session or _session(fetches)
+    plan, program = lowered(fetches, feed_dict, session)
+    program = optimize(program, target=session._backend.target)
+    source = session._backend.load(program).source
+    return "\n\n".join(
+        [
+            _operations(plan),
+            _steps(program),
+            _traffic(program),
+            _memory(program),
+            f"# source for {session._backend.device_name}\n{source}",
+        ]
+    )
+
+
+def lowered(
+    fetches: Any, feed_dict: Any = None, session: Any = None
+) -> tuple[Schedule, Program]:
+    """The operations of a run, and the Program of its first stage before any pass."""
+    session = session or _session(fetches)
     _, arrays, tensors = session._feeds(feed_dict or {})
     parsed = fetching.parse(session.graph, fetches)
     plan = schedule(parsed.tensors, parsed.operations, list(tensors))
@@ -36,17 +53,15 @@ def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> str:
         for number, a in zip(plan.inputs, arrays)
     }
     context = Context(session._store, session._backend, 0)
-    stage = lower_stage(plan, 0, bound, context.handle)
-    program = optimize(stage.program, target=session._backend.target)
-    source = session._backend.load(program).source
-    return "\n\n".join(
-        [
-            _operations(plan),
-            _steps(program),
-            _memory(program),
-            f"# source for {session._backend.device_name}\n{source}",
-        ]
-    )
+    return plan, lower_stage(plan, 0, bound, context.handle).program
+
+
+def _session(fetches: Any) -> Any:
+    found = sessions.default()
+    if found is None:
+        elements = fetches if isinstance(fetches, (list, tuple)) else [fetches]
+        found = BaseSession(graph=elements[0].graph)
+    return found
 
 
 def _operations(plan: Schedule) -> str:
@@ -99,6 +114,11 @@ def _place(program: Program, number: int) -> str:
     text = "# the gate" if stream == GATE else f"# stream {stream}"
     waits = [w for w in (program.waits or {}).get(number, ()) if w != START]
     return f"{text}, step {number}" + (f", after {waits}" if waits else "")
+
+
+def _traffic(program: Program) -> str:
+    moved, least = bytes_moved(program), least_bytes(program)
+    return f"# {moved:,} bytes moved, of {least:,} that any kernels would"
 
 
 def _memory(program: Program) -> str:

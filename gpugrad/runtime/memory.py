@@ -14,7 +14,7 @@ from gpugrad import config
 from gpugrad.backends.base import Backend
 from gpugrad.errors import ResourceExhaustedError, describe
 from gpugrad.graph.tensor import Operation
-from gpugrad.kir.program import Call, Program
+from gpugrad.kir.program import Call, Program, node_of
 
 _LISTED = 5  # tensors in a message
 
@@ -114,6 +114,7 @@ def exhausted(
     """
     need = footprint(program)
     rows = _largest(program)
+    origin = node_of(origin)
     op = origin if isinstance(origin, Operation) else None
     where = f" [{describe(op)}]" if op is not None else ""
     if op is None and rows:
@@ -150,7 +151,8 @@ def _largest(program: Program) -> list[_Row]:
         for view in step.writes:
             buffer = view.buffer
             made = rows.get(buffer.id)
-            node = origin if isinstance(origin, Operation) else None
+            node = node_of(origin)
+            node = node if isinstance(node, Operation) else None
             if made is None or (made.origin is None and node is not None):
                 shape = list(view.shape) if view.size == buffer.size else [buffer.size]
                 text = f"{buffer.dtype.name} {shape}"

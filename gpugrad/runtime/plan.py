@@ -21,7 +21,7 @@ from gpugrad.dtypes import DType, of_numpy, variant
 from gpugrad.errors import InvalidArgumentError, OpError, describe
 from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Handle, Site
-from gpugrad.kir.program import Program
+from gpugrad.kir.program import Program, node_of
 from gpugrad.runtime import memory
 from gpugrad.runtime.variables import VariableStore
 
@@ -382,7 +382,7 @@ def _enter_device(value: Any, dtype: DType, backend: Backend) -> Any:
 
 def step_error(error: StepError) -> Exception:
     """The error a user sees for a failed step: its class, the node, the line."""
-    op, cause = error.origin, error.cause
+    op, cause = node_of(error.origin), error.cause
     if not isinstance(op, Operation):
         return cause
     text = f"{cause} [{describe(op)}]"

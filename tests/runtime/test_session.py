@@ -253,3 +253,11 @@ def test_plans_are_kept_by_shape(graph: gg.Graph) -> None:
     with tf.Session() as session:
         for n in (1, 2, 1, 2, 3):
             assert session.run(y, {x: np.full(n, 2.0)}) == 4.0 * n
+
+
+def test_an_error_in_a_merged_kernel_names_the_node_that_failed() -> None:
+    with gg.Graph().as_default(), gg.Session() as session:
+        x = gg.placeholder(gg.int32, [2], name="x")
+        y = gg.identity(gg.floordiv(x + 1, x, name="quotient") * 2 - x, name="y")
+        with pytest.raises(gg.errors.InvalidArgumentError, match="quotient"):
+            session.run(y, {x: [1, 0]})
