@@ -11,6 +11,7 @@ import numpy as np
 
 from gpugrad.dtypes import DType
 from gpugrad.kir import scalar
+from gpugrad.kir.interpret import evaluate
 from gpugrad.kir.program import Group, Program, Store
 from gpugrad.kir.scalar import (
     Apply,
@@ -183,12 +184,26 @@ def made(op: ScalarOp, args: tuple[Expr, ...], dtype: DType | None = None) -> Ex
 
     ``dtype`` is the target of a cast.
     """
+    if type(args[0]) is Lit and all(type(a) is Lit for a in args):
+        return _computed(op, args, dtype)
     rule = _RULES.get(op)
     if rule is not None:
         simpler = rule(args, args[0].dtype if dtype is None else dtype)
         if simpler is not None:
             return simpler
     return Apply(op, args, dtype)
+
+
+def _computed(op: ScalarOp, args: tuple[Expr, ...], dtype: DType | None) -> Expr:
+    """The literal that a function of literals is."""
+    expr = Apply(op, args, dtype)
+    if not expr.dtype.is_scalar:
+        return expr
+    try:
+        value = evaluate(expr, [], ())
+    except (ValueError, ArithmeticError):
+        return expr  # which fails when it runs, as the message of a node
+    return Lit(value.reshape(())[()], expr.dtype)
 
 
 # --- whole expressions ----------------------------------------------------------------

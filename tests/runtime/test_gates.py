@@ -109,13 +109,14 @@ def test_optimizers_gate_nothing_each_op_or_all() -> None:
 
 def test_training_is_the_same_on_threads(four_streams) -> None:
     rng = np.random.default_rng(0)
-    data, weights = rng.normal(size=(2, 16, 16))
+    # Large enough for two matmuls to be worth two threads.
+    data, weights = rng.normal(size=(2, 128, 128)) / 64
     results = []
     for gate in (Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH):
         for count in (1, 4):
             config._current = replace(config.current(), streams=count)
             with gg.Graph().as_default():
-                x = tf.placeholder(tf.float64, [16, 16])
+                x = tf.placeholder(tf.float64, [128, 128])
                 layers = [tf.Variable(weights * k, dtype=tf.float64) for k in (1, 2, 3)]
                 value = x
                 for layer in layers:
