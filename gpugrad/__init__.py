@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from gpugrad import api, control, messages, ops, version
+from gpugrad.nearest import missing
 from gpugrad.runtime import eager
 
 __version__ = version.VERSION
@@ -31,6 +32,13 @@ _MODULES = (
     "test",
     "train",
 )
+# These come when somebody asks for them.
+_LATER = {
+    "compat": "compat.v1",
+    "layers": "layers",
+    "losses": "losses",
+    "rnn": "rnn",
+}
 for _module in _MODULES:
     importlib.import_module(f"gpugrad.{_module}")
 
@@ -38,9 +46,9 @@ __all__ = sorted([*_names, "__version__", *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compat":  # TensorFlow 1's names, made when somebody asks for them
-        importlib.import_module("gpugrad.compat.v1")
-        return globals()["compat"]
+    if name in _LATER:
+        importlib.import_module(f"gpugrad.{_LATER[name]}")
+        return globals()[name]
     if name in messages.PUBLIC:
         return messages.message(name)
-    return api.missing(__name__, globals())(name)
+    return missing(__name__, globals())(name)

@@ -11,14 +11,13 @@ To make a function public, add its name here; nothing else keeps a list.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from gpugrad.graph import build
+from gpugrad.nearest import missing
 
 TABLE: Final = (
     ("graph.build", ".", """
@@ -29,7 +28,7 @@ TABLE: Final = (
     ("graph.graph", ".", "Graph"),
     ("graph.graphdef.importing", ".", "import_graph_def"),
     ("graph.tensor", ".", "Operation Tensor"),
-    ("graph.indexed_slices", ".", "IndexedSlices"),
+    ("graph.indexed_slices", ".", "IndexedSlices IndexedSlicesValue"),
     ("graph.variable", ".", "GraphKeys Variable"),
     ("shapes", ".", "Dimension TensorShape"),
     ("dtypes", ".", """
@@ -43,6 +42,7 @@ TABLE: Final = (
      "NoGradient=no_gradient NotDifferentiable=no_gradient"),
     ("autodiff.gradients", "gg", "gradients"),
     ("autodiff.gradients", "v1", "gradients=gradients_v1"),
+    ("autodiff.tape", ".", "GradientTape"),
     ("autodiff.why", "gg", "why_none"),
     ("control.hessian", ".", "hessians"),
     ("ops.arg", ". math", "argmax argmin"),
@@ -214,6 +214,7 @@ TABLE: Final = (
     ("ops.random", ".",
      "random_normal random_uniform set_random_seed truncated_normal"),
     ("ops.random", "v1", "get_seed"),
+    ("ops.random", "v1.random", "set_random_seed"),
     ("ops.random", "random", """
         normal=random_normal set_seed=set_random_seed truncated_normal
         uniform=random_uniform
@@ -252,7 +253,7 @@ TABLE: Final = (
         unsorted_segment_prod unsorted_segment_sqrt_n unsorted_segment_sum
     """),
     ("ops.select", ".", "where"),
-    ("ops.select", "v1", "where_v2"),
+    ("ops.select", "v1", "select=where where_v2"),
     ("ops.slicing", ".", "newaxis slice strided_slice"),
     ("ops.sort", ".", "argsort sort"),
     ("ops.sort", "nn math", "top_k"),
@@ -268,6 +269,7 @@ TABLE: Final = (
     ("ops.special", "math", "erfcinv erfinv ndtri xdivy xlog1py xlogy"),
     ("ops.split", ".", "split"),
     ("ops.stack", ".", "meshgrid stack unstack"),
+    ("ops.stack", "v1", "pack=stack unpack=unstack"),
     ("ops.state", ".", """
         assign assign_add assign_sub scatter_add scatter_div scatter_max scatter_min
         scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub
@@ -296,6 +298,12 @@ TABLE: Final = (
         merge_summary=merge scalar_summary
     """),
     ("train.events", "summary", "FileWriter FileWriterCache"),
+    ("ops.template", ".", "make_template"),
+    ("ops.metrics", "metrics", """
+        accuracy auc false_negatives false_positives mean mean_absolute_error
+        mean_squared_error precision recall root_mean_squared_error true_negatives
+        true_positives
+    """),
     ("ops.variable_scope", ".", """
         AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope
         variable_scope
@@ -326,6 +334,26 @@ TABLE: Final = (
     """),
     ("rnn", "contrib.rnn", "static_bidirectional_rnn static_rnn"),
     ("rnn", "contrib.seq2seq", "sequence_loss"),
+    ("compat.aliases", "v1", """
+        batch_matmul disable_resource_variables disable_v2_behavior
+        enable_resource_variables init_scope
+    """),
+    ("compat.app", "app", "run"),
+    ("compat.flags", "flags app.flags", """
+        DEFINE_bool DEFINE_boolean DEFINE_enum DEFINE_float DEFINE_integer DEFINE_list
+        DEFINE_multi_float DEFINE_multi_integer DEFINE_multi_string DEFINE_string
+        DuplicateFlagError Error FLAGS FlagValues IllegalFlagValueError
+        mark_flag_as_required mark_flags_as_required
+    """),
+    ("compat.gfile", "gfile", """
+        Copy DeleteRecursively Exists FastGFile GFile Glob IsDirectory ListDirectory
+        MakeDirs MkDir Open Remove Rename Stat Walk
+    """),
+    ("compat.logging", "logging", """
+        DEBUG ERROR FATAL INFO WARN debug error fatal flush get_logger get_verbosity
+        info log log_every_n log_first_n log_if set_verbosity warn warning
+    """),
+    ("compat.testing", "v1.test", "TestCase get_temp_dir is_gpu_available main"),
     ("gradient_checker", "test", "compute_gradient compute_gradient_error max_error"),
     ("control.choice", ".", "case cond switch_case"),
     ("control.functional", ".", "foldl foldr map_fn scan"),
@@ -340,18 +368,19 @@ TABLE: Final = (
     ("graph.sessions", ".", "get_default_session=default"),
     ("config", "gg", "set_backend"),
     ("errors", "errors", """
-        CancelledError DataLossError FailedPreconditionError InternalError
-        InvalidArgumentError NotFoundError OpError OperatorNotAllowedInGraphError
-        OutOfRangeError
-        ResourceExhaustedError UnavailableError UnimplementedError UnknownError
+        AbortedError AlreadyExistsError CancelledError DataLossError
+        DeadlineExceededError FailedPreconditionError InternalError InvalidArgumentError
+        NotFoundError OpError OperatorNotAllowedInGraphError OutOfRangeError
+        PermissionDeniedError ResourceExhaustedError UnauthenticatedError
+        UnavailableError UnimplementedError UnknownError
     """),
 )  # fmt: skip
 
 # Functions of these say what a graph holds; they never work on values.
 _GRAPH_ONLY: Final = {
     "ops.basic", "ops.check", "ops.check_static", "ops.host_function",
-    "ops.initializers", "ops.state", "ops.summary", "ops.variable_lists",
-    "ops.variable_scope",
+    "ops.initializers", "ops.metrics", "ops.state", "ops.summary", "ops.template",
+    "ops.variable_lists", "ops.variable_scope",
 }  # fmt: skip
 
 # Which rows show at the top level of which flavour.
@@ -405,17 +434,6 @@ def tree(flavour: str, root: str) -> dict[str, Any]:
             here = here.setdefault(part, Namespace(path, {})).__dict__
         here.update(names(flavour, place))
     return found
-
-
-def missing(module: str, found: dict[str, Any]) -> Callable[[str], NoReturn]:
-    """A module's ``__getattr__``: AttributeError naming the nearest public names."""
-
-    def report(name: str) -> NoReturn:
-        near = difflib.get_close_matches(name, [n for n in found if n[0] != "_"])
-        hint = f" The nearest are {', '.join(near)}." if near else ""
-        raise AttributeError(f"module {module!r} has no attribute {name!r}.{hint}")
-
-    return report
 
 
 class Namespace:

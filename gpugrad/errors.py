@@ -81,10 +81,28 @@ class InvalidArgumentError(OpError, ValueError):
     error_code = 3
 
 
+class DeadlineExceededError(OpError):
+    """Time ran out before the end."""
+
+    error_code = 4
+
+
 class NotFoundError(OpError, LookupError):
     """Something asked for by name does not exist."""
 
     error_code = 5
+
+
+class AlreadyExistsError(OpError):
+    """Something to be made is there already."""
+
+    error_code = 6
+
+
+class PermissionDeniedError(OpError):
+    """The caller may not do this."""
+
+    error_code = 7
 
 
 class ResourceExhaustedError(OpError, MemoryError):
@@ -97,6 +115,12 @@ class FailedPreconditionError(OpError, RuntimeError):
     """A state was missing, such as the value of a variable."""
 
     error_code = 9
+
+
+class AbortedError(OpError):
+    """Something else that ran at the same time was in the way."""
+
+    error_code = 10
 
 
 class OutOfRangeError(OpError):
@@ -127,6 +151,12 @@ class DataLossError(OpError):
     """A file is damaged."""
 
     error_code = 15
+
+
+class UnauthenticatedError(OpError):
+    """The caller did not say who it is."""
+
+    error_code = 16
 
 
 def describe(op: Any) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gpugrad import api, messages, raw_ops, train
+from gpugrad.nearest import missing
 from gpugrad.version import VERSION
 
 _names = api.tree("v1", __name__) | {"raw_ops": raw_ops, "train": train}
@@ -15,4 +16,4 @@ __all__ = sorted(_names)
 def __getattr__(name: str) -> Any:
     if name in messages.PUBLIC:
         return messages.message(name)
-    return api.missing(__name__, globals())(name)
+    return missing(__name__, globals())(name)

@@ -1,5 +1,7 @@
 """Layers: dense, convolutional, pooling and normalizing, with their variables."""
 
+from typing import Any
+
 from gpugrad.layers.base import Layer
 from gpugrad.layers.convolution import (
     Conv1D,
@@ -36,6 +38,7 @@ from gpugrad.layers.regularizers import (
     l1_regularizer,
     l2_regularizer,
 )
+from gpugrad.nearest import missing
 
 __all__ = [
     "AveragePooling1D",
@@ -75,3 +78,7 @@ __all__ = [
     "max_pooling3d",
     "separable_conv2d",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return missing(__name__, globals())(name)

@@ -231,7 +231,6 @@ class variable_scope:
             raise ValueError("The reuse parameter must be True or False or None.")
         if name_or_scope is None and reuse:
             raise ValueError("reuse=True cannot be used without a name_or_scope")
-        _refuse_partitioner(partitioner)
         self._name_or_scope = name_or_scope
         self._default_name = default_name
         self._values = values
@@ -344,13 +343,6 @@ def get_variable_scope() -> VariableScope:
     return _store().scope
 
 
-def _refuse_partitioner(partitioner: Any) -> None:
-    if partitioner is not None:
-        raise ValueError(
-            "Variables are not split over devices: leave `partitioner` out."
-        )
-
-
 def get_variable(
     name: str,
     shape: Any = None,
@@ -374,11 +366,12 @@ def get_variable(
     without arguments, or a value (then leave ``shape`` out). By default Glorot's
     uniform distribution, zeros for integers. ``regularizer``: a function of the
     variable whose result goes into the collection REGULARIZATION_LOSSES.
+    ``partitioner``, ``caching_device`` and ``use_resource`` change nothing: a variable
+    is never split.
 
     Raises ValueError if the scope does not reuse and the variable exists, or reuses
     and it does not, or its shape or dtype is another.
     """
-    _refuse_partitioner(partitioner)
     scope = _store().scope
     getter: Callable[..., Any] = _get
     for custom in (scope.custom_getter, custom_getter):

@@ -1,5 +1,8 @@
 """Recurrent networks: cells, wrappers of cells, and loops along time."""
 
+from typing import Any
+
+from gpugrad.nearest import missing
 from gpugrad.rnn.cells import (
     BasicLSTMCell,
     BasicRNNCell,
@@ -34,3 +37,7 @@ __all__ = [
     "static_bidirectional_rnn",
     "static_rnn",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return missing(__name__, globals())(name)

@@ -1,5 +1,7 @@
 """Optimizers and what goes with them, under TensorFlow's names."""
 
+from typing import Any
+
 from gpugrad.checkpoint.archive import CheckpointReader
 from gpugrad.checkpoint.archive import CheckpointReader as NewCheckpointReader
 from gpugrad.checkpoint.state import (
@@ -12,6 +14,7 @@ from gpugrad.checkpoint.state import (
     update_checkpoint_state,
 )
 from gpugrad.graph.graphdef.export import write_graph
+from gpugrad.nearest import missing
 from gpugrad.train.averages import ExponentialMovingAverage
 from gpugrad.train.events import FileWriter as SummaryWriter
 from gpugrad.train.global_step import (
@@ -91,3 +94,7 @@ __all__ = [
     "update_checkpoint_state",
     "write_graph",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return missing(__name__, globals())(name)

@@ -69,7 +69,6 @@ def test_reuse() -> None:
         (lambda: _reusing("v", [2]), "specified shape"),
         (lambda: _reusing("v", dtype=tf.float64), "specified dtype float64"),
         (lambda: tf.variable_scope("q", reuse=3), "reuse parameter"),
-        (lambda: tf.get_variable("z", [2], partitioner=1), "partitioner"),
     ],
 )
 def test_errors(make: Callable[[], Any], text: str) -> None:

@@ -18,7 +18,16 @@ from gpugrad.graph.spec import REGISTRY
 PACKAGE = Path(gpugrad.__file__).resolve().parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"errors", "dtypes", "shapes", "config", "collector", "files", "messages"}
+BASE = {
+    "errors",
+    "dtypes",
+    "shapes",
+    "config",
+    "collector",
+    "nearest",
+    "files",
+    "messages",
+}
 ALLOWED: dict[str, set[str]] = {
     "base": {"base"},
     "graph": {"base", "graph"},
