@@ -214,7 +214,10 @@ def _boolean(word: str) -> bool:
 
 
 def _integer(word: str) -> int:
-    return int(word, 0)
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word!r} is no integer") from None
 
 
 def _words(word: str) -> list[str]:

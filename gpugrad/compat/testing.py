@@ -94,7 +94,8 @@ class TestCase(unittest.TestCase):
         with session.graph.as_default(), session.as_default():
             yield session
 
-    test_session = cached_session
+    # A property, so that a collector of tests does not take it for one.
+    test_session = property(lambda self: self.cached_session)
 
     def evaluate(self, tensors: Any) -> Any:
         """The values, in the default session."""
