@@ -3,6 +3,7 @@
 from typing import Any
 
 from gpugrad import api
+from gpugrad.nearest import missing
 
 _names = api.names("gg", "summary")
 globals().update(_names)
@@ -10,4 +11,4 @@ __all__ = sorted(_names)
 
 
 def __getattr__(name: str) -> Any:
-    return api.missing(__name__, globals())(name)
+    return missing(__name__, globals())(name)
