@@ -52,7 +52,7 @@ class Zeros(Initializer):
 
 
 class Ones(Initializer):
-    """Ones."""
+    """All elements are 1."""
 
     def __init__(self, dtype: Any = dtypes.float32) -> None:
         self.dtype = as_dtype(dtype)

@@ -30,22 +30,20 @@ def apart(shape):
     return [(shape, -1, 1)]
 
 
+def ordered(x, seed):
+    """Different whole numbers in a random order, of the shape of ``x``."""
+    numbers = np.random.RandomState(seed).permutation(4096).astype(float)
+    return tf.reshape(tf.constant(numbers)[: tf.size(x)], tf.shape(x))
+
+
 def spaced(function):
     """``function`` of the input plus constants that keep its elements apart."""
-
-    def build(x):
-        count = int(np.prod(x.shape.as_list()))
-        order = np.random.RandomState(3).permutation(count).reshape(x.shape.as_list())
-        return function(0.01 * x + order)
-
-    return build
+    return lambda x: function(0.01 * x + ordered(x, 3))
 
 
 def scattered(x):
-    """x * 0.01 plus numbers 10 apart in a random order: no two sums change places."""
-    count = int(np.prod(x.shape.as_list()))
-    order = np.random.RandomState(4).permutation(count).reshape(x.shape.as_list())
-    return 0.01 * x + 10.0 * order
+    """The input, scaled down, plus numbers so far apart that no sums change places."""
+    return 0.01 * x + 10.0 * ordered(x, 4)
 
 
 def channels_first(function):

@@ -110,26 +110,3 @@ def test_a_row_contains_its_op(case: Case) -> None:
         if case.op not in {op.type for op in graph.get_operations()}:
             tf.gradients(ys, xs, grad_ys=[tf.ones_like(t) for t in ys])
         assert case.op in {op.type for op in graph.get_operations()}
-
-
-@pytest.mark.parametrize("case", CASES, ids=ids(CASES))
-def test_static_and_runtime_shapes_agree(case: Case) -> None:
-    """What inference says of shapes is what comes out, known shapes or unknown."""
-    values = harness.draw(case, 0)
-    for unknown in (False, True):
-        graph = tf.Graph()
-        with graph.as_default():
-            shapes = [None if unknown else v.shape for v in values]
-            xs = [tf.placeholder(v.dtype, s) for v, s in zip(values, shapes)]
-            try:
-                y = case.build(*xs)
-            except (ValueError, TypeError):
-                assert unknown, "a known shape must be accepted"
-                continue  # a row may need to know its rank while it is built
-            ys = list(y) if isinstance(y, (list, tuple)) else [y]
-        with tf.Session(graph=graph) as session:
-            for tensor, value in zip(ys, session.run(ys, dict(zip(xs, values)))):
-                assert tensor.shape.is_compatible_with(value.shape)
-                assert value.dtype == tensor.dtype.as_numpy_dtype
-                if not unknown:
-                    assert tensor.shape.is_fully_defined()
