@@ -271,8 +271,8 @@ TABLE: Final = (
     ("ops.stack", ".", "meshgrid stack unstack"),
     ("ops.stack", "v1", "pack=stack unpack=unstack"),
     ("ops.state", ".", """
-        assign assign_add assign_sub scatter_add scatter_div scatter_max scatter_min
-        scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub
+        assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max
+        scatter_min scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub
         scatter_update
     """),
     ("ops.variable_lists", ".", """
@@ -280,8 +280,8 @@ TABLE: Final = (
         get_collection_ref global_variables global_variables_initializer
         initialize_all_variables initialize_local_variables initialize_variables
         is_variable_initialized local_variables local_variables_initializer
-        model_variables report_uninitialized_variables trainable_variables
-        variables_initializer
+        model_variables moving_average_variables report_uninitialized_variables
+        trainable_variables variables_initializer
     """),
     ("ops.statistics", ". math", "count_nonzero reduce_logsumexp"),
     ("ops.statistics", "math", "reduce_std reduce_variance"),

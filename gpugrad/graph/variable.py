@@ -45,6 +45,11 @@ class GraphKeys:
     COND_CONTEXT = "cond_context"
     WHILE_CONTEXT = "while_context"
     VARIABLES = "variables"
+    EVAL_STEP = "eval_step"
+    LOCAL_RESOURCES = "local_resources"
+    READY_FOR_LOCAL_INIT_OP = "ready_for_local_init_op"
+    RESOURCES = "resources"
+    SAVEABLE_OBJECTS = "saveable_objects"
 
 
 def handle_shape(handle: Tensor) -> Partial:
@@ -283,6 +288,27 @@ class Variable:
             dtype=self.dtype,
         )  # fmt: skip
 
+    def gather_nd(self, indices: Any, name: str | None = None) -> Tensor:
+        """The slices at the places that the rows of ``indices`` say."""
+        graph = self._graph_here()
+        return graph.apply("GatherNd", self.value(), indices, name=name)
+
+    def initialized_value(self) -> Tensor:
+        """The initial value; what other initial values are made from."""
+        return self._initial_value
+
+    def count_up_to(self, limit: int) -> Tensor:
+        """The value, which is then increased by one; OutOfRangeError when run with
+        the value at ``limit``.
+        """
+        graph = self._graph_here()
+        with graph.name_scope("CountUpTo"):
+            value = graph.apply("BelowLimit", self.value(), limit=int(limit))
+            with graph.control_dependencies([value]):
+                add = self.assign_add(graph.convert(1, self.dtype), read_value=False)
+            with graph.control_dependencies([add]):
+                return graph.apply("Identity", value)
+
     def eval(self, session: Any = None) -> Any:
         """The value in ``session`` or the default session."""
         return sessions.require(session, "eval()").run(self)
@@ -434,6 +460,18 @@ class Variable:
     ) -> Any:
         """Set the places that the rows of ``indices`` say to ``updates``."""
         return self._scatter("NdUpdate", indices, updates, name)
+
+    def scatter_nd_max(
+        self, indices: Any, updates: Any, name: str | None = None
+    ) -> Any:
+        """The greater of what is there and ``updates`` at the places of ``indices``."""
+        return self._scatter("NdMax", indices, updates, name)
+
+    def scatter_nd_min(
+        self, indices: Any, updates: Any, name: str | None = None
+    ) -> Any:
+        """The lesser of what is there and ``updates`` at the places of ``indices``."""
+        return self._scatter("NdMin", indices, updates, name)
 
     # --- what Python does with it -----------------------------------------------------
 

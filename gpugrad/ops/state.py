@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes, shapes
-from gpugrad.errors import InvalidArgumentError
+from gpugrad.errors import InvalidArgumentError, OutOfRangeError
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
@@ -16,7 +16,7 @@ from gpugrad.graph.variable import Variable, handle_shape
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Handle, Site
 from gpugrad.kir.space import View
-from gpugrad.ops.family import OpFamily
+from gpugrad.ops.family import OpFamily, same_as_input
 
 family = OpFamily()
 
@@ -329,6 +329,8 @@ for _kind, _how in {
     "NdUpdate": "set",
     "NdAdd": "add",
     "NdSub": "subtract",
+    "NdMax": "maximum",
+    "NdMin": "minimum",
 }.items():
     _nd = _kind.startswith("Nd")
     _first = Input("ref", attr=None, dtype=dtypes.resource) if _nd else _HANDLE
@@ -339,6 +341,28 @@ for _kind, _how in {
         lower=_lower_scatter(_how, _nd),
         stateful=True,
     )
+
+# --- BelowLimit -----------------------------------------------------------------------
+#
+# Ours: TensorFlow's ResourceCountUpTo checks, reads and writes in one op.
+
+
+def _below_limit(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
+    (value,) = arrays
+    if value >= site.attrs["limit"]:
+        text = f"Reached limit of {site.attrs['limit']}"
+        raise OutOfRangeError(None, None, text)
+    return [value.copy()]
+
+
+family.op(
+    "BelowLimit",
+    "ref",
+    attrs={"limit": ...},
+    infer=same_as_input,
+    host=_below_limit,
+)
+family.no_gradient("BelowLimit")
 
 # --- functions ----------------------------------------------------------------------
 
@@ -484,3 +508,8 @@ def scatter_nd_sub(
 ) -> Any:
     """Subtract from the places of a variable that the rows of ``indices`` say."""
     return _variable(ref)._scatter("NdSub", indices, updates, name)
+
+
+def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
+    """A variable's value, then increased by one; OutOfRangeError at the limit."""
+    return _variable(ref).count_up_to(limit)

@@ -19,6 +19,7 @@ from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.scalar import (
     Expr,
     abs_,
+    cast,
     less_equal,
     maximum,
     pow_,
@@ -131,12 +132,17 @@ def _centered_rms_prop(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
 def _ftrl(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
     var, accum, linear = old
     grad, lr, power = given["grad"], given["lr"], given["lr_power"]
+    moved = grad
+    if "l2_shrinkage" in given:
+        # The shrinkage is part of what moves z, not of the squares.
+        shrinkage = given["l2_shrinkage"]
+        moved = b.map(lambda g, v, s: g + 2.0 * s * v, grad, var, shrinkage)
     new_accum = b.map(lambda a, g: a + g * g, accum, grad)
 
     def new_z(z: Expr, g: Expr, a: Expr, n: Expr, v: Expr, r: Expr, p: Expr) -> Expr:
         return z + g - (pow_(n, -p) - pow_(a, -p)) / r * v
 
-    new_linear = b.map(new_z, linear, grad, accum, new_accum, var, lr, power)
+    new_linear = b.map(new_z, linear, moved, accum, new_accum, var, lr, power)
 
     def new_v(z: Expr, n: Expr, r: Expr, p: Expr, l1: Expr, l2: Expr) -> Expr:
         scale = pow_(n, -p) / r + 2.0 * l2
@@ -155,8 +161,8 @@ def _shrunk(v: Expr, r: Expr, g: Expr, l1: Expr, l2: Expr) -> Expr:
 
 def _proximal_gradient_descent(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
     (var,) = old
-    names = ("alpha", "delta", "l1", "l2")
-    return (b.map(_shrunk, var, *[given[n] for n in names]),)
+    grad = given["grad"] if "grad" in given else given["delta"]
+    return (b.map(_shrunk, var, given["alpha"], grad, given["l1"], given["l2"]),)
 
 
 def _proximal_adagrad(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
@@ -165,6 +171,21 @@ def _proximal_adagrad(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
     new = b.map(lambda a, g: a + g * g, accum, grad)
     rate = b.map(lambda r, a: r / sqrt(a), given["lr"], new)
     return b.map(_shrunk, var, rate, grad, given["l1"], given["l2"]), new
+
+
+def _adagrad_da(b: Builder, attrs: Any, old: Views, given: Any) -> Views:
+    var, total, squares = old
+    grad, lr, step = given["grad"], given["lr"], given["global_step"]
+    step = b.map(lambda t: cast(t, var.dtype), step)
+    new_total = b.map(lambda a, g: a + g, total, grad)
+    new_squares = b.map(lambda a, g: a + g * g, squares, grad)
+
+    def new_v(a: Expr, n: Expr, r: Expr, t: Expr, l1: Expr, l2: Expr) -> Expr:
+        kept = sign(a) * maximum(abs_(a) - l1 * t, 0.0)
+        return -r * kept / (l2 * t * r + sqrt(n))
+
+    args = new_total, new_squares, lr, step, given["l1"], given["l2"]
+    return b.map(new_v, *args), new_total, new_squares
 
 
 # --- declarations ---------------------------------------------------------------------
@@ -230,12 +251,14 @@ def _declare(
     kind: str, signature: str, handles: int, rule: Rule, sparse: bool, **attrs: Any
 ) -> None:
     names = signature.split()
-    formals = [
-        Input(n, attr=None, dtype=dtypes.resource)
-        if i < handles
-        else Input(n, attr="Tindices" if n == "indices" else "T")
-        for i, n in enumerate(names)
-    ]
+    formals = []
+    for index, name in enumerate(names):
+        if index < handles:
+            formals.append(Input(name, attr=None, dtype=dtypes.resource))
+        elif name == "global_step":
+            formals.append(Input(name, attr=None, dtype=dtypes.int64))
+        else:
+            formals.append(Input(name, attr="Tindices" if name == "indices" else "T"))
     family.op(
         f"Resource{'Sparse' if sparse else ''}Apply{kind}",
         formals,
@@ -250,6 +273,10 @@ _declare("GradientDescent", "var alpha delta", 1, _gradient_descent, False)
 _declare(
     "ProximalGradientDescent", "var alpha l1 l2 delta", 1, _proximal_gradient_descent,
     False,
+)  # fmt: skip
+_declare(
+    "ProximalGradientDescent", "var alpha l1 l2 grad indices", 1,
+    _proximal_gradient_descent, True,
 )  # fmt: skip
 _declare(
     "Adam", "var m v beta1_power beta2_power lr beta1 beta2 epsilon grad", 3, _adam,
@@ -267,8 +294,17 @@ for _kind, _signature, _handles, _rule, _attrs in (
         _centered_rms_prop, {},
     ),
     ("Ftrl", "var accum linear grad lr l1 l2 lr_power", 3, _ftrl, {}),
+    (
+        "FtrlV2", "var accum linear grad lr l1 l2 l2_shrinkage lr_power", 3, _ftrl,
+        {"multiply_linear_by_lr": False},
+    ),
     ("ProximalAdagrad", "var accum lr l1 l2 grad", 2, _proximal_adagrad, {}),
+    (
+        "AdagradDA", "var gradient_accumulator gradient_squared_accumulator grad lr l1 "
+        "l2 global_step", 3, _adagrad_da, {},
+    ),
 ):  # fmt: skip
     _declare(_kind, _signature, _handles, _rule, False, **_attrs)
-    _sparse = _signature.replace("grad", "grad indices")
+    _words = [n if n != "grad" else "grad indices" for n in _signature.split()]
+    _sparse = " ".join(_words)
     _declare(_kind, _sparse, _handles, _rule, True, **_attrs)

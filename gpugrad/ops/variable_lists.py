@@ -121,3 +121,8 @@ def model_variables(scope: str | None = None) -> list[Any]:
 def trainable_variables(scope: str | None = None) -> list[Any]:
     """The variables that optimizers update by default."""
     return get_collection(GraphKeys.TRAINABLE_VARIABLES, scope)
+
+
+def moving_average_variables(scope: str | None = None) -> list[Any]:
+    """Variables that an ExponentialMovingAverage follows."""
+    return get_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, scope)

@@ -27,6 +27,7 @@ from gpugrad.train.global_step import (
 from gpugrad.train.optimizer import Optimizer
 from gpugrad.train.optimizers import (
     AdadeltaOptimizer,
+    AdagradDAOptimizer,
     AdagradOptimizer,
     AdamOptimizer,
     FtrlOptimizer,
@@ -46,15 +47,20 @@ from gpugrad.train.saver import (
 )
 from gpugrad.train.schedules import (
     cosine_decay,
+    cosine_decay_restarts,
     exponential_decay,
     inverse_time_decay,
+    linear_cosine_decay,
     natural_exp_decay,
+    noisy_linear_cosine_decay,
     piecewise_constant,
     polynomial_decay,
 )
+from gpugrad.train.schedules import piecewise_constant as piecewise_constant_decay
 
 __all__ = [
     "AdadeltaOptimizer",
+    "AdagradDAOptimizer",
     "AdagradOptimizer",
     "AdamOptimizer",
     "CheckpointReader",
@@ -73,6 +79,7 @@ __all__ = [
     "assert_global_step",
     "checkpoint_exists",
     "cosine_decay",
+    "cosine_decay_restarts",
     "create_global_step",
     "exponential_decay",
     "export_meta_graph",
@@ -84,11 +91,14 @@ __all__ = [
     "import_meta_graph",
     "inverse_time_decay",
     "latest_checkpoint",
+    "linear_cosine_decay",
     "list_variables",
     "load_checkpoint",
     "load_variable",
     "natural_exp_decay",
+    "noisy_linear_cosine_decay",
     "piecewise_constant",
+    "piecewise_constant_decay",
     "polynomial_decay",
     "remove_checkpoint",
     "update_checkpoint_state",

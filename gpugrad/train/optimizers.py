@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gpugrad import dtypes
 from gpugrad.graph import build
 from gpugrad.graph.gate import group_ops
 from gpugrad.graph.indexed_slices import IndexedSlices
@@ -227,12 +228,22 @@ class RMSPropOptimizer(_ByOneOp):
         return _filled(variable, 1.0) if slot == "rms" else None
 
 
+def _half_over(beta: float, rate: Any) -> Callable[[], Any]:
+    """beta / (2 · rate), where the rate may be a function."""
+    return lambda: beta / (2.0 * (rate() if callable(rate) else rate))
+
+
 class FtrlOptimizer(_ByOneOp):
-    """Follow the regularized leader (McMahan and others, 2013), with L1 and L2."""
+    """Follow the regularized leader (McMahan and others, 2013), with L1 and L2.
+
+    ``l2_shrinkage_regularization_strength`` is a penalty on the size of the variable
+    rather than a term of the proximal step; ``beta`` adds to L2. ``accum_name`` and
+    ``linear_name`` name the slot variables.
+    """
 
     _op = "Ftrl"
     _slot_names = (("accum", "Ftrl"), ("linear", "Ftrl"))
-    _order = (
+    _order: tuple[str, ...] = (
         "grad",
         "learning_rate",
         "l1_regularization_strength",
@@ -249,6 +260,10 @@ class FtrlOptimizer(_ByOneOp):
         l2_regularization_strength: float = 0.0,
         use_locking: bool = False,
         name: str = "Ftrl",
+        accum_name: str | None = None,
+        linear_name: str | None = None,
+        l2_shrinkage_regularization_strength: float = 0.0,
+        beta: float | None = None,
     ) -> None:
         if initial_accumulator_value < 0.0:
             raise ValueError(
@@ -263,6 +278,10 @@ class FtrlOptimizer(_ByOneOp):
         for label, value in (
             ("l1_regularization_strength", l1_regularization_strength),
             ("l2_regularization_strength", l2_regularization_strength),
+            (
+                "l2_shrinkage_regularization_strength",
+                l2_shrinkage_regularization_strength,
+            ),
         ):
             if value < 0.0:
                 raise ValueError(f"{label} {value} needs to be positive or zero")
@@ -272,6 +291,21 @@ class FtrlOptimizer(_ByOneOp):
             "l2_regularization_strength": l2_regularization_strength,
             "learning_rate_power": learning_rate_power,
         }
+        if beta:
+            # 2·l2 + β/lr is what multiplies the variable.
+            half = _half_over(beta, learning_rate)
+            numbers["l2_regularization_strength"] = lambda: (
+                half() + l2_regularization_strength
+            )
+        if l2_shrinkage_regularization_strength > 0.0:
+            self._op = "FtrlV2"
+            label = "l2_shrinkage_regularization_strength"
+            numbers[label] = l2_shrinkage_regularization_strength
+            self._order = (*self._order[:-1], label, self._order[-1])
+        self._slot_names = (
+            ("accum", accum_name or name),
+            ("linear", linear_name or name),
+        )
         super().__init__(use_locking, name, numbers)
         self._initial_value = initial_accumulator_value
 
@@ -304,9 +338,6 @@ class ProximalGradientDescentOptimizer(_ByOneOp):
             "l2_regularization_strength": l2_regularization_strength,
         }
         super().__init__(use_locking, name, numbers)
-
-    def _apply_sparse(self, grad: IndexedSlices, variable: Variable) -> Operation:
-        return self._apply_dense(variable.graph.convert(grad), variable)
 
 
 class ProximalAdagradOptimizer(_ByOneOp):
@@ -417,3 +448,67 @@ class AdamOptimizer(_ByOneOp):
             for power, beta in zip(powers, ("beta1", "beta2")):
                 last.append(power.assign(power * self._tensors[beta], read_value=False))
         return group_ops(graph, [*updates, *last], name)
+
+
+class AdagradDAOptimizer(_ByOneOp):
+    """Adagrad's dual averaging (Duchi and others, 2011), with L1 and L2.
+
+    The variable follows from the sums of all gradients and of their squares; rows that
+    no gradient names stay as they are until one does.
+    """
+
+    _op = "AdagradDA"
+    _slot_names = (
+        ("gradient_accumulator", "AdagradDA"),
+        ("gradient_squared_accumulator", "AdagradDA"),
+    )
+    _order = (
+        "grad",
+        "learning_rate",
+        "l1_regularization_strength",
+        "l2_regularization_strength",
+        "global_step",
+    )
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        global_step: Any,
+        initial_gradient_squared_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0,
+        use_locking: bool = False,
+        name: str = "AdagradDA",
+    ) -> None:
+        if initial_gradient_squared_accumulator_value <= 0.0:
+            raise ValueError(
+                "initial_gradient_squared_accumulator_value must be positive: "
+                f"{initial_gradient_squared_accumulator_value}"
+            )
+        numbers = {
+            "learning_rate": learning_rate,
+            "l1_regularization_strength": l1_regularization_strength,
+            "l2_regularization_strength": l2_regularization_strength,
+        }
+        super().__init__(use_locking, name, numbers)
+        self._global_step = global_step
+        self._initial_value = initial_gradient_squared_accumulator_value
+
+    def _initial(self, slot: str, variable: Variable) -> Any:
+        squared = slot == "gradient_squared_accumulator"
+        return _filled(variable, self._initial_value) if squared else None
+
+    def _inputs(self, grad: Sequence[Tensor], variable: Variable) -> list[Tensor]:
+        graph = build.get_default_graph()
+        # The step that this update makes: the counter is increased afterwards.
+        step = self._cast(graph.convert(self._global_step), dtypes.int64) + 1
+        inputs = [variable.handle]
+        inputs += [self._slots[slot][variable].handle for slot, _ in self._slot_names]
+        for name in self._order:
+            if name == "grad":
+                inputs.extend(grad)
+            elif name == "global_step":
+                inputs.append(step)
+            else:
+                inputs.append(self._cast(self._tensors[name], variable.dtype))
+        return inputs

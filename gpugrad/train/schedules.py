@@ -10,6 +10,7 @@ from gpugrad.dtypes import DType
 from gpugrad.graph import build
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Tensor
+from gpugrad.ops.random import random_normal
 
 
 class _Schedule:
@@ -51,9 +52,11 @@ def exponential_decay(
     name: str | None = None,
 ) -> Tensor:
     """learning_rate * decay_rate ** (global_step / decay_steps)."""
-    with build.name_scope(name, "ExponentialDecay", [learning_rate, global_step]):
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "ExponentialDecay", values) as scope:
         s = _Schedule(learning_rate, global_step, "exponential_decay")
-        return s.rate * s.number(decay_rate) ** s.periods(decay_steps, staircase)
+        factor = s.number(decay_rate) ** s.periods(decay_steps, staircase)
+        return s.graph.apply("Mul", s.rate, factor, name=scope)
 
 
 def natural_exp_decay(
@@ -65,10 +68,12 @@ def natural_exp_decay(
     name: str | None = None,
 ) -> Tensor:
     """learning_rate * exp(-decay_rate * global_step / decay_steps)."""
-    with build.name_scope(name, "ExponentialTimeDecay", [learning_rate, global_step]):
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "ExponentialDecay", values) as scope:
         s = _Schedule(learning_rate, global_step, "natural_exp_decay")
         exponent = -s.number(decay_rate) * s.periods(decay_steps, staircase)
-        return s.rate * s.graph.apply("Exp", exponent)
+        factor = s.graph.apply("Exp", exponent)
+        return s.graph.apply("Mul", s.rate, factor, name=scope)
 
 
 def inverse_time_decay(
@@ -80,9 +85,11 @@ def inverse_time_decay(
     name: str | None = None,
 ) -> Tensor:
     """learning_rate / (1 + decay_rate * global_step / decay_steps)."""
-    with build.name_scope(name, "InverseTimeDecay", [learning_rate, global_step]):
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "InverseTimeDecay", values) as scope:
         s = _Schedule(learning_rate, global_step, "inverse_time_decay")
-        return s.rate / (1.0 + s.number(decay_rate) * s.periods(decay_steps, staircase))
+        grown = 1.0 + s.number(decay_rate) * s.periods(decay_steps, staircase)
+        return s.graph.apply("RealDiv", s.rate, grown, name=scope)
 
 
 def polynomial_decay(
@@ -97,7 +104,8 @@ def polynomial_decay(
     """From learning_rate to end_learning_rate within decay_steps, as a power of what is
     left. With ``cycle`` the steps are counted up to the next multiple instead.
     """
-    with build.name_scope(name, "PolynomialDecay", [learning_rate, global_step]):
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "PolynomialDecay", values) as scope:
         s = _Schedule(learning_rate, global_step, "polynomial_decay")
         end = s.number(end_learning_rate)
         steps = s.number(decay_steps)
@@ -108,7 +116,8 @@ def polynomial_decay(
         else:
             step = s.graph.apply("Minimum", s.step, steps)
         left = 1.0 - step / steps
-        return (s.rate - end) * left ** s.number(power) + end
+        above = (s.rate - end) * left ** s.number(power)
+        return s.graph.apply("AddV2", above, end, name=scope)
 
 
 def cosine_decay(
@@ -125,6 +134,103 @@ def cosine_decay(
         done = s.graph.apply("Minimum", s.step, steps) / steps
         wave = 0.5 * (1.0 + s.graph.apply("Cos", done * math.pi))
         return s.rate * ((1.0 - alpha) * wave + alpha)
+
+
+def cosine_decay_restarts(
+    learning_rate: Any,
+    global_step: Any,
+    first_decay_steps: Any,
+    t_mul: float = 2.0,
+    m_mul: float = 1.0,
+    alpha: float = 0.0,
+    name: str | None = None,
+) -> Tensor:
+    """Half cosines, one after the other (Loshchilov and Hutter, 2016).
+
+    The first takes ``first_decay_steps``, each further one ``t_mul`` times as long and
+    ``m_mul`` times as high; none goes below alpha * learning_rate.
+    """
+    with build.name_scope(name, "SGDRDecay", [learning_rate, global_step]) as scope:
+        s = _Schedule(learning_rate, global_step, "cosine_decay_restarts")
+        apply = s.graph.apply
+        done = s.step / s.number(first_decay_steps)
+        if t_mul == 1.0:
+            restarts = apply("Floor", done)
+            done = done - restarts
+        else:
+            ratio = s.number(t_mul)
+            grown = 1.0 - done * (1.0 - ratio)
+            restarts = apply("Floor", apply("Log", grown) / apply("Log", ratio))
+            before = (1.0 - ratio**restarts) / (1.0 - ratio)
+            done = (done - before) / ratio**restarts
+        wave = 0.5 * s.number(m_mul) ** restarts
+        wave = wave * (1.0 + apply("Cos", done * math.pi))
+        return apply("Mul", s.rate, (1.0 - alpha) * wave + alpha, name=scope)
+
+
+def _linear_cosine(
+    s: _Schedule,
+    decay_steps: Any,
+    num_periods: Any,
+    alpha: Any,
+    beta: Any,
+    noise: Any,
+    scope: str,
+) -> Tensor:
+    """rate * ((alpha + line + noise) * cosine + beta)."""
+    steps = s.number(decay_steps)
+    step = s.graph.apply("Minimum", s.step, steps)
+    line = (steps - step) / steps
+    if noise is not None:
+        line = line + noise(step)
+    turns = 2.0 * s.number(num_periods) * step / steps
+    wave = 0.5 * (1.0 + s.graph.apply("Cos", turns * math.pi))
+    factor = (s.number(alpha) + line) * wave + s.number(beta)
+    return s.graph.apply("Mul", s.rate, factor, name=scope)
+
+
+def linear_cosine_decay(
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    num_periods: Any = 0.5,
+    alpha: Any = 0.0,
+    beta: Any = 0.001,
+    name: str | None = None,
+) -> Tensor:
+    """learning_rate * ((alpha + what is left) * cosine + beta), with ``num_periods``
+    of the cosine within decay_steps.
+    """
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "LinearCosineDecay", values) as scope:
+        s = _Schedule(learning_rate, global_step, "linear_cosine_decay")
+        return _linear_cosine(s, decay_steps, num_periods, alpha, beta, None, scope)
+
+
+def noisy_linear_cosine_decay(
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    initial_variance: Any = 1.0,
+    variance_decay: Any = 0.55,
+    num_periods: Any = 0.5,
+    alpha: Any = 0.0,
+    beta: Any = 0.001,
+    name: str | None = None,
+) -> Tensor:
+    """linear_cosine_decay() with normal noise of the variance
+    initial_variance / (1 + step) ** variance_decay on what is left.
+    """
+    values = [learning_rate, global_step]
+    with build.name_scope(name, "NoisyLinearCosineDecay", values) as scope:
+        s = _Schedule(learning_rate, global_step, "noisy_linear_cosine_decay")
+
+        def noise(step: Tensor) -> Tensor:
+            falling = (1.0 + step) ** s.number(variance_decay)
+            deviation = s.graph.apply("Sqrt", s.number(initial_variance) / falling)
+            return random_normal([], 0.0, 1.0, dtype=s.dtype) * deviation
+
+        return _linear_cosine(s, decay_steps, num_periods, alpha, beta, noise, scope)
 
 
 def piecewise_constant(

@@ -264,3 +264,35 @@ def test_gradients_agree_with_differences(
             v.load(start + sign * eps * step)
             found.append(session.run(y))
     assert analytic == pytest.approx((found[0] - found[1]) / (2 * eps), rel=1e-7)
+
+
+def test_count_up_to() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        v = tf.Variable(0, name="v")
+        count = v.count_up_to(2)
+        session.run(v.initializer)
+        assert [session.run(count), session.run(tf.count_up_to(v, 2))] == [0, 1]
+        for _ in range(2):
+            with pytest.raises(tf.errors.OutOfRangeError, match="Reached limit of 2"):
+                session.run(count)
+        assert session.run(v) == 2
+
+
+def test_greatest_and_least_at_places() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        v = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
+        session.run(v.initializer)
+        session.run(v.scatter_nd_max([[0, 0], [1, 1]], [5.0, 0.0]))
+        assert session.run(v).tolist() == [[5.0, 2.0], [3.0, 4.0]]
+        session.run(v.scatter_nd_min([[1]], [[1.0, 9.0]]))
+        assert session.run(v).tolist() == [[5.0, 2.0], [1.0, 4.0]]
+        assert session.run(v.gather_nd([[0, 1], [1, 0]])).tolist() == [2.0, 1.0]
+        assert session.run(v.initialized_value()).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_a_handle_fetched_is_its_value() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        v = tf.Variable([1.0], name="v")
+        session.run(v.initializer)
+        assert session.run("v:0").tolist() == [1.0]
+        assert session.run(v.handle).tolist() == [1.0]

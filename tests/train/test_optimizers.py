@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import gpugrad.compat.v1 as tf
+from tests.train import optimizer_cases
 
 
 @pytest.fixture(autouse=True)
@@ -207,13 +209,13 @@ def test_dense_updates(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_rows(name: str) -> None:
     """Rows named twice count with their sum; other rows and their slots stay, but for
-    Adam, whose means decay everywhere, and the proximal step, which shrinks all."""
+    Adam, whose means decay everywhere."""
     make, rule = RULES[name]
     v = tf.Variable(START)
     rows = tf.placeholder(tf.int32, [None])
     train = make(tf.train).minimize(tf.reduce_sum(tf.square(tf.gather(v, rows) - 1.0)))
     state = [START, *[np.full_like(START, s) for s in rule.slots]]
-    everywhere = name in ("adam", "proximal")
+    everywhere = name == "adam"
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for t, batch in enumerate(([0, 2, 2], [2, 1], [0, 0]), 1):
@@ -226,6 +228,21 @@ def test_rows(name: str) -> None:
             touched |= everywhere
             state = [np.where(touched, n, o) for n, o in zip(new, state)]
             np.testing.assert_allclose(session.run(v), state[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dense", "rows"])
+@pytest.mark.parametrize("name", optimizer_cases.CASES)
+def test_as_tensorflow(name: str, kind: str) -> None:
+    """Names of slots and variables, and four steps in float32, of TensorFlow 2.21."""
+    wanted = json.loads(optimizer_cases.RECORDED.read_text())[f"{name}-{kind}"]
+    found = optimizer_cases.steps(tf, name, kind == "rows")
+    for key in ("variables", "slots", "all"):
+        assert found[key] == wanted[key]
+    for step, (ours, theirs) in enumerate(zip(found["values"], wanted["values"])):
+        for variable, (a, b) in enumerate(zip(ours, theirs)):
+            np.testing.assert_allclose(
+                a, b, rtol=2e-5, atol=2e-6, err_msg=f"step {step} variable {variable}"
+            )
 
 
 def test_float32_and_a_learning_rate_that_is_fed() -> None:

@@ -96,3 +96,78 @@ def test_moving_averages_refuse() -> None:
     average = tf.train.ExponentialMovingAverage(0.9)
     with pytest.raises(TypeError, match="no moving average"):
         average.apply([tf.Variable(1)])
+
+
+# As TensorFlow 2.21 gives them (float32), at the steps of test_cosines.
+RESTARTS = [
+    0.5, 0.40725169, 0.06101226, 0.41000000, 0.35727924, 0.05221609, 0.33800003,
+    0.33402130, 0.28040001, 0.20928513,
+]  # fmt: skip
+EVEN_RESTARTS = [
+    0.5, 0.39694631, 0.01223585, 0.5, 0.25, 0.01223584, 0.5, 0.39694634, 0.5, 0.5,
+]  # fmt: skip
+LINEAR_COSINE = [
+    0.55050004, 0.44961405, 0.18842059, 0.15049998, 0.02612816, 0.0005, 0.0005,
+    0.0005, 0.0005, 0.0005,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "wanted"),
+    [
+        (
+            lambda s: tf.train.cosine_decay_restarts(0.5, s, 10, 2.0, 0.8, 0.1),
+            "SGDRDecay",
+            RESTARTS,
+        ),
+        (
+            lambda s: tf.train.cosine_decay_restarts(0.5, s, 10, 1.0),
+            "SGDRDecay",
+            EVEN_RESTARTS,
+        ),
+        (
+            lambda s: tf.train.linear_cosine_decay(0.5, s, 20, 0.5, 0.1),
+            "LinearCosineDecay",
+            LINEAR_COSINE,
+        ),
+        (
+            lambda s: tf.train.noisy_linear_cosine_decay(
+                0.5, s, 20, 0.0, 0.55, 0.5, 0.1
+            ),
+            "NoisyLinearCosineDecay",
+            LINEAR_COSINE,
+        ),
+    ],
+)
+def test_cosines(make: Any, name: str, wanted: list[float]) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        rate = make(step)
+        assert rate.name == f"{name}:0"
+        steps = (0, 3, 9, 10, 15, 29, 30, 33, 70, 100)
+        found = [session.run(rate, {step: n}) for n in steps]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_noise_falls_with_the_step() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        rate = tf.train.noisy_linear_cosine_decay(1.0, step, 1e6, 1.0, 1.0)
+        spread = [
+            np.std([session.run(rate, {step: n}) for _ in range(200)]) for n in (0, 99)
+        ]
+    assert 0.7 < spread[0] < 1.3 and 0.07 < spread[1] < 0.13
+
+
+def test_the_last_op_has_the_name_of_the_schedule() -> None:
+    """As in TensorFlow, but for cosine_decay and piecewise_constant."""
+    with tf.Graph().as_default():
+        step = tf.placeholder(tf.int64, [])
+        for function, args in (
+            (tf.train.exponential_decay, (10, 0.5)),
+            (tf.train.natural_exp_decay, (10, 0.5)),
+            (tf.train.inverse_time_decay, (10, 0.5)),
+            (tf.train.polynomial_decay, (10,)),
+        ):
+            name = function.__name__
+            assert function(0.1, step, *args, name=name).name == f"{name}:0"
