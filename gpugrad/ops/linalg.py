@@ -320,13 +320,14 @@ def _numpy_cholesky(a: Any) -> Tensor:
 def _infer_solve(op: Operation) -> Any:
     batch, n = squares(op)
     others, rows, columns = batch_and_sides(op, 1)
-    rules.merge_dimensions(n, rows)
-    if batch is None or others is None:
-        return ((op.inputs[0].dtype, None),)
-    merged = rules.merge_shapes(tuple(batch), tuple(others))
-    assert merged is not None
-    n = rows if n is None else n
-    return ((op.inputs[0].dtype, (*merged, n, columns)),)
+    n = rules.merge_dimensions(n, rows)
+    merged = rules.merge_shapes(_tuple(batch), _tuple(others))
+    shape = None if merged is None else (*merged, n, columns)
+    return ((op.inputs[0].dtype, shape),)
+
+
+def _tuple(batch: Sequence[int | None] | None) -> shapes.Partial:
+    return None if batch is None else tuple(batch)
 
 
 def _solve(xp: Any, outs: Any, a: Any, b: Any, adjoint: bool) -> None:

@@ -16,6 +16,7 @@ from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import Shape, View
 from gpugrad.ops import rules, static
 from gpugrad.ops.family import OpFamily
+from gpugrad.ops.static import rank_of, shape_of
 
 family = OpFamily()
 
@@ -309,7 +310,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2, name: str | None = None) -> Any:
     with name_scope(name, "Tensordot", [a, b]) as scope:
         a, b = _operands(a, b)
         if a._shape is None or b._shape is None:
-            raise ValueError("tensordot needs tensors of known rank; use set_shape().")
+            return _tensordot_of_any_rank(a, b, axes, scope)
         axes_a, axes_b = _contracted(a, b, axes)
         free_a = [i for i in range(len(a._shape)) if i not in axes_a]
         free_b = [i for i in range(len(b._shape)) if i not in axes_b]
@@ -328,6 +329,31 @@ def tensordot(a: Any, b: Any, axes: Any = 2, name: str | None = None) -> Any:
         result = apply_op("Reshape", result, sizes, name=scope)
         result.set_shape(known)
         return result
+
+
+def _tensordot_of_any_rank(a: Any, b: Any, axes: Any, scope: str) -> Any:
+    """tensordot where a rank, and so the number of free axes, is known only later."""
+    if isinstance(axes, (int, np.integer)):
+        rank = rank_of(a)
+        pair: Any = apply_op("Range", rank - axes, rank, 1), list(range(axes))
+    else:
+        pair = [np.atleast_1d(np.asarray(part, np.int32)) for part in axes]
+    sides: list[Any] = []
+    for tensor, part in zip((a, b), pair, strict=True):
+        rank = rank_of(tensor)
+        summed = apply_op("FloorMod", part, rank)
+        free, _ = apply_op("ListDiff", apply_op("Range", 0, rank, 1), summed)
+        sizes = apply_op("GatherV2", shape_of(tensor), free, 0)
+        order = [summed, free] if tensor is b and sides else [free, summed]
+        turned = apply_op("Transpose", tensor, apply_op("ConcatV2", order, 0))
+        count = apply_op("Prod", sizes, [0], keep_dims=False)
+        rest = apply_op("GatherV2", shape_of(tensor), summed, 0)
+        rest = apply_op("Prod", rest, [0], keep_dims=False)
+        matrix = [rest, count] if order[0] is summed else [count, rest]
+        sides.append((apply_op("Reshape", turned, matrix), sizes))
+    (left, sizes_a), (right, sizes_b) = sides
+    sizes = apply_op("ConcatV2", [sizes_a, sizes_b], 0, name="concat")
+    return apply_op("Reshape", matmul(left, right), sizes, name=scope)
 
 
 def _contracted(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:

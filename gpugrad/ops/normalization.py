@@ -77,7 +77,19 @@ def _infer(op: Any) -> Any:
         if vector._shape is not None:
             channels = rules.merge_dimensions(channels, vector._shape[0])
     dtype = scale.dtype
-    return ((x.dtype, x._shape), *(((dtype, (channels,)),) * 4), (dtype, None))
+    return (
+        (x.dtype, _images(op, x, channels)),
+        *(((dtype, (channels,)),) * 4),
+        (dtype, None),
+    )
+
+
+def _images(op: Any, x: Any, channels: int | None) -> Any:
+    """The static shape of ``x``, where it is known to have so many channels."""
+    data_format = op.attrs["data_format"]
+    shape = list(x._shape or (None,) * len(data_format))
+    shape[1 if data_format.startswith("NC") else -1] = channels
+    return tuple(shape)
 
 
 def _columns(b: Builder, x: View, data_format: str) -> tuple[View, tuple[int, ...]]:
@@ -158,7 +170,8 @@ def _infer_grad(op: Any) -> Any:
     channels = _channels(op)
     dtype = scale.dtype
     vectors = ((dtype, (channels,)), (dtype, (channels,)))
-    return ((x.dtype, x._shape), *vectors, (dtype, (0,)), (dtype, (0,)))
+    images = (x.dtype, _images(op, x, channels))
+    return (images, *vectors, (dtype, (0,)), (dtype, (0,)))
 
 
 def _lower_grad(b: Builder, site: Site) -> Sequence[View]:
@@ -230,7 +243,7 @@ def _fused_grad_grad(op: Any, v: Any, u: Any, w: Any, *others: Any) -> Any:
     With r = 1/sqrt(variance + epsilon) and n = (x - mean) * r, the first order is
     dx = scale * r * G, G = g - mean(g) - n * mean(g * n) (G = g when not training),
     d_scale = sum(g * n), d_offset = sum(g). This is its transpose, r and n varying
-    with x when training.
+    with x when training, with mean and variance when not.
     """
     graph = op.graph
     g, x, scale, mean, variance, _ = op.inputs
@@ -249,6 +262,7 @@ def _fused_grad_grad(op: Any, v: Any, u: Any, w: Any, *others: Any) -> Any:
 
     r = graph.apply("Rsqrt", variance + op.attrs["epsilon"])
     n = (x - mean) * r
+    d_mean = d_variance = None
     if op.attrs["is_training"]:
         m = average(g * n)
         rest = g - average(g) - n * m
@@ -261,12 +275,15 @@ def _fused_grad_grad(op: Any, v: Any, u: Any, w: Any, *others: Any) -> Any:
         rest = g
         dg = scale * r * v + u * n + w
         dx = u * g * r
+        d_mean = -total(dx)
+        slope = total(u * g * n) + scale * r * total(v * g)
+        d_variance = -0.5 * r * r * slope
     d_scale = r * total(v * rest)
     dg, dx = (_cast(graph, t, dtype) for t in (dg, dx))
     if order is not None:
         back = list(windows.channels_first(op.attrs["data_format"], len(order)) or ())
         dg, dx = (graph.apply("Transpose", t, back) for t in (dg, dx))
-    return [dg, dx, d_scale, None, None, None]
+    return [dg, dx, d_scale, d_mean, d_variance, None]
 
 
 def _cast(graph: Any, tensor: Any, dtype: dtypes.DType) -> Any:

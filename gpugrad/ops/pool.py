@@ -262,11 +262,14 @@ def _lower_max_grad_grad(b: Builder, site: Site) -> View:
 
 
 def _like(index: int) -> Any:
-    """Inference: the shape of one of the inputs."""
+    """Inference: the shape of one of the inputs, whose rank is known in any case."""
 
     def infer(op: Any) -> Any:
         _window(op.attrs)
-        return ((op.inputs[0].dtype, op.inputs[index]._shape),)
+        shape = op.inputs[index]._shape
+        if shape is None:
+            shape = (None,) * len(op.attrs["ksize"])
+        return ((op.inputs[0].dtype, shape),)
 
     return infer
 

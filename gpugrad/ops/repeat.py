@@ -202,4 +202,10 @@ def repeat(
         ones = apply_op("OnesLike", ends)
         there = apply_op("UnsortedSegmentSum", ones, ends, total + 1)
         rows = apply_op("Cumsum", there, 0)[:-1]
-        return apply_op("GatherV2", data, rows, axis)
+        # Through a reshape, for the gradient of a gather of whole rows is slices.
+        result = apply_op("GatherV2", apply_op("Reshape", data, shape), rows, axis)
+        times = values.constant_value(counts)
+        if times is not None and data._shape is not None:
+            rest = data._shape[axis + 1 :]
+            result.set_shape((*data._shape[:axis], int(times.sum()), *rest))
+        return result

@@ -13,6 +13,7 @@ from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
+from gpugrad.ops import rules
 from gpugrad.ops.concat import joined
 from gpugrad.ops.family import OpFamily, same_as_input
 from gpugrad.ops.static import axis_in, moved, static_input, whole_slice
@@ -155,11 +156,22 @@ def _reverse_sequence_lower(b: Builder, site: Site) -> View:
     return view
 
 
+def _reverse_sequence_infer(op: Operation) -> Any:
+    x, lengths = op.inputs
+    shape = x._shape
+    if shape is not None and lengths._shape is not None:
+        rules.require_rank(lengths._shape, 1)
+        batch = axis_in(op.attrs["batch_dim"], len(shape), "batch_dim")
+        rows = rules.merge_dimensions(shape[batch], lengths._shape[0])
+        shape = (*shape[:batch], rows, *shape[batch + 1 :])
+    return ((x.dtype, shape),)
+
+
 family.op(
     "ReverseSequence",
     (Input("input"), Input("seq_lengths", attr="Tlen", default=dtypes.int64)),
     attrs={"seq_dim": ..., "batch_dim": 0},
-    infer=same_as_input,
+    infer=_reverse_sequence_infer,
     lower=_reverse_sequence_lower,
 )
 

@@ -18,7 +18,7 @@ from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.scalar import Expr, Index
 from gpugrad.kir.space import View
 from gpugrad.ops.family import FOLD_LIMIT, OpFamily, is_known
-from gpugrad.ops.static import axis_in, static_input
+from gpugrad.ops.static import axis_in, rank_of, static_input
 
 family = OpFamily()
 
@@ -161,9 +161,7 @@ def linspace(
             start = apply_op("Cast", start, DstT=dtypes.float64)
             stop = apply_op("Cast", stop, DstT=dtypes.float64)
         shape = shapes.merge(start._shape, stop._shape)
-        if shape is None:
-            raise ValueError("linspace() needs start and stop of known rank.")
-        place = axis_in(axis, len(shape) + 1)
+        place = axis if shape is None else axis_in(axis, len(shape) + 1)
         count = convert_to_tensor(num, name="num")
         if count.dtype is not dtypes.int32:
             count = apply_op("Cast", count, DstT=dtypes.int32)
@@ -174,13 +172,29 @@ def linspace(
         last = apply_op("ExpandDims", stop, place)
         gaps = apply_op("Maximum", count - 1, 1)
         inner = apply_op("Cast", apply_op("Range", 1, gaps, 1), DstT=start.dtype)
-        along = [-1 if i == place else 1 for i in builtins.range(len(shape) + 1)]
+        # Of one value, start alone.
+        along, begin, size = _at_place(first, place, count)
         step = (last - first) / apply_op("Cast", gaps, DstT=start.dtype)
         middle = first + step * apply_op("Reshape", inner, along)
         joined = apply_op("ConcatV2", [first, middle, last], place)
-        # Of one value, start alone.
-        size = [count if i == place else -1 for i in builtins.range(len(shape) + 1)]
-        return apply_op("Slice", joined, [0] * (len(shape) + 1), size)
+        return apply_op("Slice", joined, begin, size)
+
+
+def _at_place(x: Tensor, place: int, count: Tensor) -> tuple[Any, Any, Any]:
+    """Shapes for the axes of ``x``: (-1 at ``place`` and 1 elsewhere, zeros, ``count``
+    at ``place`` and -1, meaning all, elsewhere).
+    """
+    rank = x.ndim
+    if rank is not None:
+        axes = builtins.range(rank)
+        along = [-1 if i == place else 1 for i in axes]
+        return along, [0] * rank, [count if i == place else -1 for i in axes]
+    ranked = rank_of(x)
+    numbers = apply_op("Range", 0, ranked, 1)
+    here = apply_op("Equal", numbers, place if place >= 0 else ranked + place)
+    ones, zeros = apply_op("OnesLike", numbers), apply_op("ZerosLike", numbers)
+    along = apply_op("SelectV2", here, -1, ones)
+    return along, zeros, apply_op("SelectV2", here, count, -ones)
 
 
 def lin_space(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
 from gpugrad.ops.family import OpFamily
-from gpugrad.ops.static import axis_in, shape_of, size_of
+from gpugrad.ops.static import axis_in, rank_of, shape_of, size_of
 
 family = OpFamily()
 
@@ -122,13 +122,8 @@ def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> T
             f"direction must be ASCENDING or DESCENDING, not {direction!r}."
         )
     x = convert_to_tensor(value, name="values")
-    rank = x.shape.rank
-    if rank is None:
-        raise ValueError("sort() needs a tensor of known rank.")
-    place = axis_in(axis, rank)
-    perm = list(range(rank))
-    perm[place], perm[-1] = perm[-1], perm[place]
-    if place != rank - 1:
+    perm = _last(x, axis)
+    if perm is not None:
         x = apply_op("Transpose", x, perm)
     # Greatest first of what falls where x rises: of integers ~x, which never overflows.
     turn = "Invert" if x.dtype.is_integer else "Neg"
@@ -140,9 +135,28 @@ def _ordered(value: Any, axis: int, direction: str, which: int, dtype: Any) -> T
     result = apply_op("TopKV2", x, count, index_type=dtype)[which]
     if ascending and which == 0:
         result = apply_op(turn, result)
-    if place != rank - 1:
+    if perm is not None:
         result = apply_op("Transpose", result, perm)
     return result
+
+
+def _last(x: Tensor, axis: int) -> Any:
+    """The permutation that swaps ``axis`` with the last; None if it is the last."""
+    rank = x.shape.rank
+    if rank is None:
+        if axis == -1:
+            return None
+        last = rank_of(x) - 1
+        numbers = apply_op("Range", 0, last + 1, 1)
+        place = axis if axis >= 0 else last + 1 + axis
+        swapped = apply_op("SelectV2", apply_op("Equal", numbers, last), place, numbers)
+        return apply_op("SelectV2", apply_op("Equal", numbers, place), last, swapped)
+    place = axis_in(axis, rank)
+    if place == rank - 1:
+        return None
+    perm = list(range(rank))
+    perm[place], perm[-1] = perm[-1], perm[place]
+    return perm
 
 
 def sort(

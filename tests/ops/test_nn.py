@@ -487,3 +487,25 @@ ERRORS = [
 def test_errors_while_building(function, error, text):
     with pytest.raises(error, match=text):
         built(function, (2, 3))
+
+
+def test_second_order_of_inference_sees_mean_and_variance():
+    """The first order gives them None; its own slope in them is there all the same."""
+    images = np.random.default_rng(2).standard_normal((2, 3, 3, 2)).astype(np.float32)
+    at = {"mean": [0.1, -0.2], "variance": [1.0, 2.0]}
+    with tf.Graph().as_default(), tf.Session() as session:
+        scale = tf.constant([0.5, 1.5])
+        given = {k: tf.placeholder(tf.float32, [2]) for k in at}
+        y, _, _ = tf.nn.fused_batch_norm(
+            images, scale, scale, **given, is_training=False
+        )
+        first = tf.gradients(y * images, [scale])[0]
+        second = tf.gradients(first, list(given.values()))
+        for slope, name in zip(second, at):
+            ends = []
+            for step in (0.5e-2, -0.5e-2):
+                moved = {given[k]: np.add(v, step * (k == name)) for k, v in at.items()}
+                ends.append(session.run(first, moved))
+            numeric = (ends[0] - ends[1]) / 1e-2
+            got = session.run(slope, {given[k]: v for k, v in at.items()})
+            np.testing.assert_allclose(got, numeric, rtol=2e-3)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
+from typing import Any
 
-from tests.oracle.draw import draw
-from tests.oracle.known import reason
-from tests.oracle.rows import ROWS
-from tests.oracle.trial import against, ours, smallest, theirs, unoptimized
+# What a child says before each program, and of it.
+_BEGINS, _COUNTS = "begins ", "counts "
 
 
 def main() -> int:
@@ -23,40 +23,85 @@ def main() -> int:
         "--passes",
         type=int,
         default=3,
-        help="every how many programs run without compiler passes as well",
+        help="every how many programs run without compiler passes as well; 0: none",
     )
-    parser.add_argument("--show", action="store_true", help="print every program")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    tf = tensorflow()
-    expecting = theirs(tf)
-    tally: Counter[str] = Counter()
+    if args.child:
+        trials(range(args.seed, args.seed + args.programs), args.passes)
+        return 0
     began = time.perf_counter()
-    for seed in range(args.seed, args.seed + args.programs):
-        program = draw(tf, seed, ROWS)
-        if args.show:
-            print(f"# seed {seed}\n{program.script()}")
-        pairs = [("differ", expecting, ours)]
-        if args.passes and seed % args.passes == 0:
-            pairs.append(("differ without passes", unoptimized, ours))
-        for label, one, other in pairs:
-            outcome = against(one, program, other)
-            if outcome.refused:
-                tally["refused by TensorFlow"] += 1
-            elif outcome.ill:
-                tally["ill-conditioned"] += 1
-            elif outcome.differences:
-                small = smallest(outcome, one, other)
-                why = reason(small.program, small.differences)
-                tally[f"as known ({why})" if why else label] += 1
-                if not why:
-                    print(f"\n# seed {seed}: {label}\n{small.report}", flush=True)
-        tally["programs"] += 1
+    tally = supervise(args.seed, args.seed + args.programs, args.passes)
     print(", ".join(f"{n} {what}" for what, n in sorted(tally.items())), end=", ")
     print(f"{time.perf_counter() - began:.0f} s")
     return 1 if any(what.startswith("differ") for what in tally) else 0
 
 
-def tensorflow():
+def supervise(seed: int, stop: int, passes: int) -> Counter[str]:
+    """Run the trials in a process of their own: some programs abort TensorFlow's."""
+    tally: Counter[str] = Counter()
+    while seed < stop:
+        options = ["--seed", seed, "--programs", stop - seed, "--passes", passes]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.oracle", "--child", *map(str, options)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith(_BEGINS):
+                seed = int(line.removeprefix(_BEGINS)) + 1
+            elif line.startswith(_COUNTS):
+                tally[line.removeprefix(_COUNTS).strip()] += 1
+            else:
+                print(line, end="", flush=True)
+        if child.wait() > 0:
+            raise SystemExit(child.returncode)
+        if child.returncode < 0:
+            print(f"# seed {seed - 1}: TensorFlow died (signal {-child.returncode})")
+            tally["aborted TensorFlow"] += 1
+    return tally
+
+
+def trials(seeds: range, passes: int) -> None:
+    """The programs of these seeds, one after another."""
+    tf = tensorflow()
+    from tests.oracle.draw import draw
+    from tests.oracle.rows import ROWS
+    from tests.oracle.trial import ours, theirs, unoptimized
+
+    expecting = theirs(tf)
+    for seed in seeds:
+        print(f"{_BEGINS}{seed}", flush=True)
+        program = draw(tf, seed, ROWS)
+        print(f"{_COUNTS}programs", flush=True)
+        try_one(f"# seed {seed}: differ", program, expecting, ours)
+        if passes and seed % passes == 0:
+            label = f"# seed {seed}: differ without passes"
+            try_one(label, program, unoptimized, ours)
+
+
+def try_one(label: str, program: Any, expecting: Any, found: Any) -> None:
+    """Compare; print what differs and is not known to."""
+    from tests.oracle.known import reason
+    from tests.oracle.trial import against, smallest
+
+    outcome = against(expecting, program, found)
+    if outcome.refused:
+        print(f"{_COUNTS}refused by TensorFlow")
+    elif outcome.ill:
+        print(f"{_COUNTS}ill-conditioned")
+    elif outcome.differences:
+        small = smallest(outcome, expecting, found)
+        why = reason(small.program, small.differences)
+        if why:
+            print(f"{_COUNTS}as known ({why})")
+        else:
+            print(f"{_COUNTS}{label.partition(': ')[2]}")
+            print(f"\n{label}\n{small.report(expecting, found)}", flush=True)
+
+
+def tensorflow() -> Any:
     """TensorFlow's version 1 module, quiet and with its plain kernels."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

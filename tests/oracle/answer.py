@@ -57,7 +57,7 @@ def _execute(
     """Run source; an exception becomes the answer of the stage."""
     try:
         exec(text, space)
-    except Exception as error:  # noqa: BLE001: whatever a library raises
+    except Exception as error:  # noqa: BLE001
         found[stage] = _refusal(error)
         return False
     return True
@@ -82,16 +82,16 @@ def _config(tf: Any) -> Any:
 def _values(session: Any, wanted: dict[str, Any], feeds: Any) -> dict[str, Answer]:
     """Everything in one run; where that fails, each in a run of its own."""
     known = {name: t for name, t in wanted.items() if t is not None}
-    found = {name: NONE for name in wanted}
+    found = dict.fromkeys(wanted, NONE)
     try:
         values = session.run(known, feeds)
         return found | {n: _answer(known[n], values[n]) for n in known}
-    except Exception:  # noqa: BLE001: found again below, with its name
+    except Exception:  # noqa: BLE001
         pass
     for name, tensor in known.items():
         try:
             found[name] = _answer(tensor, session.run(tensor, feeds))
-        except Exception as error:  # noqa: BLE001: whatever a library raises
+        except Exception as error:  # noqa: BLE001
             found[name] = _refusal(error)
     return found
 

@@ -91,7 +91,9 @@ class Drawing:
 
     def shape(self, least: int = 0, most: int = 4) -> tuple[int, ...]:
         """A shape of such a rank."""
-        rank = self.rng.choice([r for r in (0, 1, 1, 2, 2, 2, 3, 4) if least <= r <= most])
+        rank = self.rng.choice(
+            [r for r in (0, 1, 1, 2, 2, 2, 3, 4) if least <= r <= most]
+        )
         return tuple(self.extent() for _ in range(rank))
 
     # --- values -----------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Drawing:
             tensors = [self.tf.convert_to_tensor(t) for t in tensors]
             if len(tensors) != targets or not all(map(self._tame, tensors)):
                 return False
-        except Exception as error:  # noqa: BLE001: TensorFlow says no
+        except Exception as error:  # noqa: BLE001
             self.refused.append(f"{text}: {type(error).__name__}: {error}")
             return False
         first = sum(len(line.targets) for line in self.lines)
@@ -303,4 +305,8 @@ def _cotangent(d: Drawing, y: str) -> str:
 
 def simple(pattern: str, *texts: str) -> list[str]:
     """Words of a template put in the place of its ``@``."""
-    return [pattern.replace("@", w) for text in texts for w in re.split(r"\s+", text.strip())]
+    return [
+        pattern.replace("@", w)
+        for text in texts
+        for w in re.split(r"\s+", text.strip())
+    ]

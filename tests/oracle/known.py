@@ -22,6 +22,15 @@ class Known(NamedTuple):
 
 
 KNOWN: tuple[Known, ...] = (
+    *(
+        Known(
+            order,
+            r"leaky_relu\(\w+\)",
+            "off by",
+            "attributes are float32 there, so leaky_relu's 0.2 is 0.20000000298",
+        )
+        for order in ("value", "first", "second")
+    ),
     Known(
         "second",
         "cross_entropy_with_logits",
@@ -33,6 +42,72 @@ KNOWN: tuple[Known, ...] = (
         "recompute_grad",
         "refused NotImplementedError",
         "recompute_grad has no second order there",
+    ),
+    Known(
+        "first",
+        "cumprod",
+        "off by",
+        "cumprod's rule divides by x, and takes 0 where x is 0",
+    ),
+    Known(
+        "second",
+        "cumprod",
+        "off by",
+        "cumprod's rule divides by x, and takes 0 where x is 0",
+    ),
+    Known(
+        "second",
+        "reduce_prod|cumprod",
+        "off by .*j\\)",
+        "the rule of cumprod, which reduce_prod's is made of, conjugates nothing",
+    ),
+    Known(
+        "second",
+        "svd|qr|eigh",
+        "'NoneType' object is not subscriptable|unknown inner matrix shape",
+        "rules of factorizations want static shapes there",
+    ),
+    Known(
+        "second",
+        "fused_batch_norm.*is_training=False",
+        "off by",
+        "its second order leaves mean and variance out, except as the scale's tensor",
+    ),
+    Known(
+        "second",
+        "unsorted_segment_prod",
+        "off by inf",
+        "unsorted_segment_prod divides by zeros of rows that it drops",
+    ),
+    Known(
+        "second",
+        "max_pool",
+        "off by",
+        "the kernel of MaxPoolGradGrad gives zeros where the first cell is not chosen",
+    ),
+    Known(
+        "first",
+        "dilations",
+        "refused Exception",
+        "gradients of dilated convolutions are not written for the CPU there",
+    ),
+    Known(
+        "value",
+        "cumulative_logsumexp",
+        "off by inf",
+        "cumulative_logsumexp loses NaN there",
+    ),
+    Known(
+        "value",
+        "igammac?",
+        "off by inf",
+        "igamma and igammac of (inf, inf) are both 0 there",
+    ),
+    Known(
+        "first",
+        "pad",
+        "refused Exception",
+        "the gradient of MirrorPad fails on empty tensors there",
     ),
 )
 

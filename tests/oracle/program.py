@@ -45,7 +45,7 @@ class Input:
         """The value as source."""
         if 0 in self.extents:
             return f"np.zeros({self.extents})"
-        return repr(self.value)
+        return _literal(self.value)
 
     @property
     def text(self) -> str:
@@ -139,6 +139,15 @@ class Program:
             "with tf.Graph().as_default(), tf.Session() as session:\n"
             + "".join(f"    {line}\n" for line in body.splitlines())
         )
+
+
+def _literal(value: Any) -> str:
+    """Nested lists as source; Python's own text of an infinite complex is none."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, complex) and not np.isfinite(value):
+        return f"complex({value.real}, {value.imag})"
+    return repr(value)
 
 
 def as_input(name: str, dtype: str, array: np.ndarray) -> Input:

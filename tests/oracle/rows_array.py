@@ -9,9 +9,7 @@ MOST = ("f", "f", "fc", "fc", "fc", "i", "b")
 
 
 def _any(d: Drawing, least: int = 0, most: int = 4, empty: bool = True) -> Value:
-    return d.tensor(
-        d.choose(MOST), least, most, lambda v: empty or v.array.size > 0
-    )
+    return d.tensor(d.choose(MOST), least, most, lambda v: empty or v.array.size > 0)
 
 
 def _axis(d: Drawing, a: Value) -> int:
@@ -204,7 +202,9 @@ def _indices(d: Drawing, limit: int, shape: tuple[int, ...]) -> str:
             return str(flat[0])
         text = f"np.array({flat}, '{d.choose(['int32', 'int64'])}')"
         return text if len(shape) == 1 else f"{text}.reshape({shape})"
-    a = d.tensor("i", suits=lambda v: v.dtype in ("int32", "int64") and v.shape == shape)
+    a = d.tensor(
+        "i", suits=lambda v: v.dtype in ("int32", "int64") and v.shape == shape
+    )
     return f"tf.floormod({a}, {limit})"
 
 
@@ -311,16 +311,21 @@ def _diagonal(d: Drawing) -> str:
         k = d.below(n, -m + 1) if m and n else 0
         return d.choose(
             (
-                "tf.linalg.diag_part({a})", "tf.linalg.set_diag({a}, {b})",
-                "tf.linalg.band_part({a}, 1, 0)", "tf.linalg.band_part({a}, 0, -1)",
-                "tf.linalg.trace({a})", "tf.linalg.diag_part({a}, k={k})",
+                "tf.linalg.diag_part({a})",
+                "tf.linalg.set_diag({a}, {b})",
+                "tf.linalg.band_part({a}, 1, 0)",
+                "tf.linalg.band_part({a}, 0, -1)",
+                "tf.linalg.trace({a})",
+                "tf.linalg.diag_part({a}, k={k})",
             )  # fmt: skip
         ).format(a=a, b=b, k=k)
     if a.rank > 2:
         raise Skip
     return d.choose(
         (
-            "tf.linalg.diag({a})", "tf.diag({a})", "tf.linalg.diag({a}, k={k})",
+            "tf.linalg.diag({a})",
+            "tf.diag({a})",
+            "tf.linalg.diag({a}, k={k})",
             "tf.linalg.diag({a}, k=1, padding_value=2)",
         )  # fmt: skip
     ).format(a=a, k=d.below(3, -2))
@@ -372,9 +377,14 @@ def _sequence(d: Drawing) -> tuple[str, int] | str:
     a = _any(d)
     return d.choose(
         (
-            "tf.shape({a})", "tf.size({a})", "tf.rank({a})", "tf.zeros_like({a})",
-            "tf.cast(tf.size({a}), tf.float64)", "tf.ensure_shape({a}, {s})",
-            "tf.identity({a})", "tf.placeholder_with_default({a}, {s})",
+            "tf.shape({a})",
+            "tf.size({a})",
+            "tf.rank({a})",
+            "tf.zeros_like({a})",
+            "tf.cast(tf.size({a}), tf.float64)",
+            "tf.ensure_shape({a}, {s})",
+            "tf.identity({a})",
+            "tf.placeholder_with_default({a}, {s})",
         )  # fmt: skip
     ).format(a=a, s=list(a.shape))
 

@@ -22,7 +22,9 @@ def _branch(d: Drawing) -> str:
     one, other = one.format(a=a, b=b), other.format(a=a, b=b)
     if d.chance(0.2):
         number = f"tf.constant({d.below(3)})"
-        return f"tf.switch_case({number}, [lambda: {one}, lambda: {other}, lambda: {a}])"
+        return (
+            f"tf.switch_case({number}, [lambda: {one}, lambda: {other}, lambda: {a}])"
+        )
     if d.chance(0.2):
         return f"tf.case([({test}, lambda: {one})], default=lambda: {other})"
     return f"tf.cond({test}, lambda: {one}, lambda: {other})"

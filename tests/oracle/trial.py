@@ -16,6 +16,7 @@ from tests.oracle.answer import answers
 from tests.oracle.compare import Answers, Difference, differences, explained
 from tests.oracle.program import Program
 from tests.oracle.shrink import shrink
+from tests.oracle.slopes import slopes
 
 Answering = Callable[[Program], Answers]
 
@@ -31,10 +32,14 @@ class Outcome:
     ill: bool = False
     refused: bool = False
 
-    @property
-    def report(self) -> str:
-        """The differences and a program that shows them."""
+    def report(self, expecting: Answering, found: Answering) -> str:
+        """The differences, who is right, and a program that shows them."""
         lines = [f"# {d.key}: {d.what}"[:2000] for d in self.differences]
+        for order in sorted({d.key.split()[0] for d in self.differences}):
+            for who, answer in (("expected", expecting), ("found", found)):
+                if order in ("first", "second"):
+                    told = _told(self.program, answer, order)
+                    lines.append(f"# {order}, {who}: {told}")
         return "\n".join([*lines, self.program.script()])
 
 
@@ -67,7 +72,9 @@ def against(expecting: Answering, program: Program, found: Answering = ours) -> 
     return Outcome(program, parted, ill)
 
 
-def smallest(outcome: Outcome, expecting: Answering, found: Answering = ours) -> Outcome:
+def smallest(
+    outcome: Outcome, expecting: Answering, found: Answering = ours
+) -> Outcome:
     """The same failure in as few lines as shrinking finds."""
 
     def fails(program: Program) -> bool:
@@ -77,6 +84,17 @@ def smallest(outcome: Outcome, expecting: Answering, found: Answering = ours) ->
     known = expecting(outcome.program)
     values = {k: (a.dtype, a.arrays[0]) for k, a in known.items() if a.kind == "tensor"}
     return against(expecting, shrink(outcome.program, fails, values), found)
+
+
+def _told(program: Program, answer: Answering, order: str) -> str:
+    """A library's derivative against differences of its own answers."""
+    try:
+        pair = slopes(program, answer, order)
+    except (KeyError, IndexError):
+        pair = None
+    if pair is None:
+        return "no numeric derivative"
+    return f"derivative {pair[0]:.9g}, numerically {pair[1]:.9g}"
 
 
 def theirs(tf: Any) -> Answering:
