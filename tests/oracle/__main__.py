@@ -25,10 +25,14 @@ def main() -> int:
         default=3,
         help="every how many programs run without compiler passes as well; 0: none",
     )
+    parser.add_argument(
+        "--record", action="store_true", help="keep TensorFlow's answers for the tests"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.child:
-        trials(range(args.seed, args.seed + args.programs), args.passes)
+    seeds = range(args.seed, args.seed + args.programs)
+    if args.child or args.record:
+        (record if args.record else trials)(seeds, args.passes)
         return 0
     began = time.perf_counter()
     tally = supervise(args.seed, args.seed + args.programs, args.passes)
@@ -79,6 +83,18 @@ def trials(seeds: range, passes: int) -> None:
         if passes and seed % passes == 0:
             label = f"# seed {seed}: differ without passes"
             try_one(label, program, unoptimized, ours)
+
+
+def record(seeds: range, passes: int) -> None:
+    """Keep the programs of these seeds, with TensorFlow's answers."""
+    tf = tensorflow()
+    from tests.oracle.draw import draw
+    from tests.oracle.record import RECORDED, save
+    from tests.oracle.rows import ROWS
+    from tests.oracle.trial import theirs
+
+    count = save([draw(tf, seed, ROWS) for seed in seeds], theirs(tf))
+    print(f"{count} programs, {RECORDED.stat().st_size} bytes in {RECORDED}")
 
 
 def try_one(label: str, program: Any, expecting: Any, found: Any) -> None:

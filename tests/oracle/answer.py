@@ -38,7 +38,7 @@ def answers(tf: Any, program: Program) -> dict[str, Answer]:
         found: dict[str, Answer] = {}
         if not _execute(program.forward, space, found, "forward"):
             return found
-        for name in program.names:
+        for name in program.made:
             wanted[name] = tf.convert_to_tensor(space[name])
         for order in ("first", "second"):
             if not _execute(getattr(program, order), space, found, order):

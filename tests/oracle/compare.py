@@ -40,12 +40,15 @@ class Difference(NamedTuple):
     distance: float = np.inf
 
 
-def differences(program: Program, expected: Answers, got: Answers) -> list[Difference]:
+def differences(
+    program: Program, expected: Answers, got: Answers, room: float = ROOM
+) -> list[Difference]:
     """Where ``got`` is not what was expected.
 
-    Numbers may differ by ROOM roundings a line (SERIES times that with such functions), of the coarsest dtype in the program,
-    at the size of the largest number of the same order or a lower one: values, first,
-    second derivatives. A static shape may say more than the expected one.
+    Numbers may differ by ``room`` roundings a line (SERIES times that with functions
+    of that kind) of the coarsest dtype in the program, at the size of the largest
+    number of the same order or a lower one: values, first, second derivatives. A
+    static shape may say more than the expected one.
     """
     coarsest = max(
         (EPS[a.dtype] for a in expected.values() if a.dtype in EPS), default=0.0
@@ -57,8 +60,8 @@ def differences(program: Program, expected: Answers, got: Answers) -> list[Diffe
     for key in expected | got:
         order = _order(key)
         size = max(_size(a) for k, a in expected.items() if _order(k) <= order)
-        room = ROOM * depth * (1 + order) * coarsest * size
-        found += _difference(key, expected.get(key), got.get(key), room)
+        most = room * depth * (1 + order) * coarsest * size
+        found += _difference(key, expected.get(key), got.get(key), most)
     return found
 
 

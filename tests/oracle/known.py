@@ -121,7 +121,7 @@ def reason(program: Program, differences: list[Difference]) -> str:
         order = "second"
     what = " ".join(d.what for d in differences)
     for row in KNOWN:
-        if row.order == order and re.search(row.lines, text):
-            if re.search(row.what, what):
-                return row.reason
+        found = re.search(row.lines, text) and re.search(row.what, what)
+        if found and row.order == order:
+            return row.reason
     return ""

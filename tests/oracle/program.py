@@ -84,10 +84,9 @@ class Program:
     options: tuple[str, ...] = ()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Everything that has a value."""
-        made = tuple(t for line in self.lines for t in line.targets)
-        return tuple(i.name for i in self.inputs) + made
+    def made(self) -> tuple[str, ...]:
+        """What the lines make."""
+        return tuple(t for line in self.lines for t in line.targets)
 
     def pruned(self) -> Program:
         """Without lines and inputs that nothing reads."""

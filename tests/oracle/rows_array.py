@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.oracle.draw import Drawing, Row, Skip, Value
 
 # What these rows take: mostly floats, seldom something without a gradient.
-MOST = ("f", "f", "fc", "fc", "fc", "i", "b")
+MOST = (
+    "f", "f", "fc", "fc", "fc", "i", "b",
+)  # fmt: skip
 
 
 def _any(d: Drawing, least: int = 0, most: int = 4, empty: bool = True) -> Value:
@@ -33,7 +35,8 @@ def _factors(d: Drawing, size: int) -> list[int]:
 def _reshape(d: Drawing) -> str:
     a = _any(d)
     if d.chance(0.25):
-        return f"tf.reshape({a}, tf.shape({d.tensor(suits=lambda v: v.array.size == a.array.size)}))"
+        other = d.tensor(suits=lambda v: v.array.size == a.array.size)
+        return f"tf.reshape({a}, tf.shape({other}))"
     shape = _factors(d, a.array.size) if a.array.size else [0, d.extent()]
     if shape and a.array.size and d.chance(0.4):
         shape[d.below(len(shape))] = -1
@@ -317,7 +320,7 @@ def _diagonal(d: Drawing) -> str:
                 "tf.linalg.band_part({a}, 0, -1)",
                 "tf.linalg.trace({a})",
                 "tf.linalg.diag_part({a}, k={k})",
-            )  # fmt: skip
+            )
         ).format(a=a, b=b, k=k)
     if a.rank > 2:
         raise Skip
@@ -327,7 +330,7 @@ def _diagonal(d: Drawing) -> str:
             "tf.diag({a})",
             "tf.linalg.diag({a}, k={k})",
             "tf.linalg.diag({a}, k=1, padding_value=2)",
-        )  # fmt: skip
+        )
     ).format(a=a, k=d.below(3, -2))
 
 
@@ -385,7 +388,7 @@ def _sequence(d: Drawing) -> tuple[str, int] | str:
             "tf.ensure_shape({a}, {s})",
             "tf.identity({a})",
             "tf.placeholder_with_default({a}, {s})",
-        )  # fmt: skip
+        )
     ).format(a=a, s=list(a.shape))
 
 

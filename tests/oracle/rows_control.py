@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from tests.oracle.draw import Drawing, Row, Skip
 
-BRANCH = ("{a} * {b}", "{a} + {b}", "tf.sin({a})", "tf.maximum({a}, {b})", "{b} * 2")
-BODY = ("t * {b}", "t + {b}", "tf.tanh(t + {b})", "tf.sin(t) * {b}", "t - 0.5 * {b}")
-EACH = ("t * 2", "tf.sin(t)", "t * t", "tf.reduce_sum(t)", "t * {s}")
-FOLD = ("s + t", "s * t", "tf.sin(s) + t", "s * 0.5 + t * t")
+BRANCH = (
+    "{a} * {b}", "{a} + {b}", "tf.sin({a})", "tf.maximum({a}, {b})", "{b} * 2",
+)  # fmt: skip
+BODY = (
+    "t * {b}", "t + {b}", "tf.tanh(t + {b})", "tf.sin(t) * {b}", "t - 0.5 * {b}",
+)  # fmt: skip
+EACH = (
+    "t * 2", "tf.sin(t)", "t * t", "tf.reduce_sum(t)", "t * {s}",
+)  # fmt: skip
+FOLD = (
+    "s + t", "s * t", "tf.sin(s) + t", "s * 0.5 + t * t",
+)  # fmt: skip
 
 
 def _branch(d: Drawing) -> str:

@@ -7,24 +7,36 @@ import numpy as np
 from tests.oracle.draw import COMPLEX, FLOATS, INTEGERS, Drawing, Row, Skip, Value, kind
 
 # Functions of one real tensor; a template where the domain needs help.
-REAL = ["tf.abs", "tf.negative", "tf.square", "tf.exp", "tf.math.expm1", "tf.sin", "tf.cos", "tf.tan", "tf.atan", "tf.sinh", "tf.cosh", "tf.tanh", "tf.asinh", "tf.sigmoid", "tf.nn.softplus", "tf.nn.softsign", "tf.erf", "tf.erfc", "tf.lgamma", "tf.digamma", "tf.reciprocal", "tf.floor", "tf.math.ceil", "tf.round", "tf.rint", "tf.sign", "tf.math.log_sigmoid", "tf.nn.relu", "tf.nn.relu6", "tf.nn.elu", "tf.nn.selu", "tf.nn.leaky_relu", "tf.nn.crelu", "tf.nn.gelu", "tf.nn.swish", "tf.math.reciprocal_no_nan", "tf.stop_gradient", "tf.identity", "tf.zeros_like", "tf.ones_like", "tf.sqrt", "tf.rsqrt", "tf.log", "tf.log1p", "tf.nn.silu", "tf.math.l2_normalize", "tf.grad_pass_through(tf.round)"]
+REAL = (
+    "tf.abs", "tf.negative", "tf.square", "tf.exp", "tf.math.expm1", "tf.sin", "tf.cos",
+    "tf.tan", "tf.atan", "tf.sinh", "tf.cosh", "tf.tanh", "tf.asinh", "tf.sigmoid",
+    "tf.nn.softplus", "tf.nn.softsign", "tf.erf", "tf.erfc", "tf.lgamma", "tf.digamma",
+    "tf.reciprocal", "tf.floor", "tf.math.ceil", "tf.round", "tf.rint", "tf.sign",
+    "tf.math.log_sigmoid", "tf.nn.relu", "tf.nn.relu6", "tf.nn.elu", "tf.nn.selu",
+    "tf.nn.leaky_relu", "tf.nn.crelu", "tf.nn.gelu", "tf.nn.swish",
+    "tf.math.reciprocal_no_nan", "tf.stop_gradient", "tf.identity", "tf.zeros_like",
+    "tf.ones_like", "tf.sqrt", "tf.rsqrt", "tf.log", "tf.log1p", "tf.nn.silu",
+    "tf.math.l2_normalize", "tf.grad_pass_through(tf.round)",
+)  # fmt: skip
 TEMPLATES = (
     "tf.sqrt({a} * {a})", "tf.sqrt(1 + tf.square({a}))", "tf.rsqrt(0.5 + tf.abs({a}))",
     "tf.log(tf.abs({a}))", "tf.log(2 + tf.cos({a}))", "tf.log1p(tf.abs({a}))",
-    "tf.asin(tf.sin({a}) * 0.9)", "tf.acos(tf.tanh({a}))", "tf.acosh(1.5 + tf.abs({a}))",
-    "tf.atanh(tf.sin({a}) * 0.75)", "tf.math.erfinv(tf.tanh({a}) * 0.5)",
-    "tf.math.ndtri(tf.sigmoid({a}))", "tf.math.erfcinv(1 + 0.5 * tf.tanh({a}))",
-    "tf.nn.leaky_relu({a}, alpha=0.25)", "tf.nn.gelu({a}, approximate=True)",
-    "tf.polygamma(tf.ones_like({a}), 0.5 + tf.abs({a}))", "tf.lgamma(0.25 + tf.abs({a}))",
-    "tf.zeta(1.5 + tf.abs({a}), tf.ones_like({a}))", "{a} ** 2", "{a} ** 3", "2 ** {a}",
-    "{a} ** -1", "tf.abs({a}) ** 0.5", "1 / {a}", "-{a}", "abs({a})", "{a} - 1.5",
-    "2 * {a}", "{a} / 4", "{a} // 0.75", "{a} % 0.75", "1 - {a}", "tf.scalar_mul(0.5, {a})",
-    "tf.check_numerics({a}, 'bad')", "tf.grad_pass_through(tf.round)({a})",
+    "tf.asin(tf.sin({a}) * 0.9)", "tf.acos(tf.tanh({a}))",
+    "tf.acosh(1.5 + tf.abs({a}))", "tf.atanh(tf.sin({a}) * 0.75)",
+    "tf.math.erfinv(tf.tanh({a}) * 0.5)", "tf.math.ndtri(tf.sigmoid({a}))",
+    "tf.math.erfcinv(1 + 0.5 * tf.tanh({a}))", "tf.nn.leaky_relu({a}, alpha=0.25)",
+    "tf.nn.gelu({a}, approximate=True)",
+    "tf.polygamma(tf.ones_like({a}), 0.5 + tf.abs({a}))",
+    "tf.lgamma(0.25 + tf.abs({a}))", "tf.zeta(1.5 + tf.abs({a}), tf.ones_like({a}))",
+    "{a} ** 2", "{a} ** 3", "2 ** {a}", "{a} ** -1", "tf.abs({a}) ** 0.5", "1 / {a}",
+    "-{a}", "abs({a})", "{a} - 1.5", "2 * {a}", "{a} / 4", "{a} // 0.75", "{a} % 0.75",
+    "1 - {a}", "tf.scalar_mul(0.5, {a})", "tf.check_numerics({a}, 'bad')",
+    "tf.grad_pass_through(tf.round)({a})",
     "tf.recompute_grad(lambda t: tf.sin(t) * t)({a})", "tf.nn.l2_loss({a})",
     "tf.saturate_cast({a}, {a}.dtype)", "tf.igamma(0.5 + tf.abs({a}), tf.abs({a}))",
-    "tf.igammac(1.5, 0.5 + tf.abs({a}))" , "tf.tanh({a}) * {a}", "{a} * {a}", "{a} + {a}",
-    "{a} - {a}", "{a} / {a}", "tf.maximum({a}, {a})", "tf.maximum({a}, 0)",
-    "tf.minimum(0, {a})",
+    "tf.igammac(1.5, 0.5 + tf.abs({a}))", "tf.tanh({a}) * {a}", "{a} * {a}",
+    "{a} + {a}", "{a} - {a}", "{a} / {a}", "tf.maximum({a}, {a})", "tf.maximum({a}, 0)",
+    "tf.minimum({a}, 0)",
 )  # fmt: skip
 TWO = (
     "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tf.maximum({a}, {b})",
@@ -41,8 +53,17 @@ TWO = (
     "tf.betainc(1 + tf.abs({a}), 1 + tf.abs({b}), tf.sigmoid({a}))",
     "tf.where({a} > {b}, {a}, {b})", "tf.mod({a}, {b})", "{a} ** {b}",
 )  # fmt: skip
-CORE = ("{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tf.maximum({a}, {b})")
-COMPLEX_ONE = ["tf.abs", "tf.negative", "tf.square", "tf.exp", "tf.sin", "tf.cos", "tf.tanh", "tf.sigmoid", "tf.sinh", "tf.cosh", "tf.conj", "tf.real", "tf.imag", "tf.angle", "tf.reciprocal", "tf.identity", "tf.sqrt", "tf.log", "tf.log1p", "tf.rsqrt", "tf.tan", "tf.math.expm1", "tf.sign", "tf.asinh", "tf.atan", "tf.zeros_like", "tf.ones_like", "tf.reduce_sum", "tf.reduce_mean", "tf.reduce_prod", "tf.stop_gradient"]
+CORE = (
+    "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tf.maximum({a}, {b})",
+)  # fmt: skip
+COMPLEX_ONE = (
+    "tf.abs", "tf.negative", "tf.square", "tf.exp", "tf.sin", "tf.cos", "tf.tanh",
+    "tf.sigmoid", "tf.sinh", "tf.cosh", "tf.conj", "tf.real", "tf.imag", "tf.angle",
+    "tf.reciprocal", "tf.identity", "tf.sqrt", "tf.log", "tf.log1p", "tf.rsqrt",
+    "tf.tan", "tf.math.expm1", "tf.sign", "tf.asinh", "tf.atan", "tf.zeros_like",
+    "tf.ones_like", "tf.reduce_sum", "tf.reduce_mean", "tf.reduce_prod",
+    "tf.stop_gradient",
+)  # fmt: skip
 COMPLEX_TWO = (
     "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tf.pow({a}, {b})",
     "tf.div_no_nan({a}, {b})", "tf.squared_difference({a}, {b})", "{a} * tf.conj({b})",
@@ -72,8 +93,8 @@ COMPARE = (
 LOGIC = (
     "tf.logical_and({a}, {b})", "tf.logical_or({a}, {b})", "tf.logical_xor({a}, {b})",
     "tf.logical_not({a})", "{a} & {b}", "{a} | {b}", "~{a}", "{a} ^ {b}",
-    "tf.reduce_any({a}, 0)", "tf.reduce_all({a}, -1, keepdims=True)", "tf.reduce_any({a})",
-    "tf.equal({a}, {b})",
+    "tf.reduce_any({a}, 0)", "tf.reduce_all({a}, -1, keepdims=True)",
+    "tf.reduce_any({a})", "tf.equal({a}, {b})",
 )  # fmt: skip
 
 

@@ -18,9 +18,8 @@ PAIRS = (
     "tf.nn.softmax_cross_entropy_with_logits(labels=tf.nn.softmax({a}), logits={b})",
     "tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.nn.softmax({a}), logits={b})",
     "tf.nn.softmax_cross_entropy_with_logits_v2(labels={a}, logits={b}, axis={i})",
-    "tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.sigmoid({a}), logits={b})",
-    "tf.nn.weighted_cross_entropy_with_logits(labels=tf.sigmoid({a}), logits={b}, "
-    "pos_weight=1.5)",
+    "tf.nn.sigmoid_cross_entropy_with_logits(None, tf.sigmoid({a}), {b})",
+    "tf.nn.weighted_cross_entropy_with_logits(tf.sigmoid({a}), {b}, pos_weight=1.5)",
     "tf.nn.log_poisson_loss(tf.abs({a}), {b})",
     "tf.nn.log_poisson_loss(2 + tf.abs({a}), {b}, compute_full_loss=True)",
 )  # fmt: skip

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tests.oracle.draw import Drawing, Row, Skip, Value, kind
 
-REDUCE = ["tf.reduce_sum", "tf.reduce_mean", "tf.reduce_max", "tf.reduce_min", "tf.reduce_prod", "tf.reduce_logsumexp", "tf.math.reduce_euclidean_norm", "tf.math.reduce_variance", "tf.math.reduce_std"]
+REDUCE = (
+    "tf.reduce_sum", "tf.reduce_mean", "tf.reduce_max", "tf.reduce_min",
+    "tf.reduce_prod", "tf.reduce_logsumexp", "tf.math.reduce_euclidean_norm",
+    "tf.math.reduce_variance", "tf.math.reduce_std",
+)  # fmt: skip
 COMPLEX_REDUCE = ("tf.reduce_sum", "tf.reduce_mean", "tf.reduce_prod")
 NORMS = (
     "tf.norm({a})", "tf.norm({a}, axis={i})", "tf.norm({a}, 1, axis={i})",
@@ -146,14 +150,16 @@ def _linalg(d: Drawing) -> str:
     hermitian = f"{a} + tf.linalg.adjoint({a}) + {spread}"
     tri = f"tf.linalg.cholesky({definite})"
     rows = [
-        f"tf.linalg.inv({firm})", f"tf.linalg.det({a})", f"tf.linalg.logdet({definite})",
-        f"tf.linalg.slogdet({firm})[1]", f"tf.linalg.cholesky({definite})",
+        f"tf.linalg.inv({firm})", f"tf.linalg.det({a})",
+        f"tf.linalg.logdet({definite})", f"tf.linalg.slogdet({firm})[1]",
+        f"tf.linalg.cholesky({definite})",
         f"tf.linalg.solve({firm}, {b})", f"tf.linalg.solve({firm}, {b}, adjoint=True)",
         f"tf.linalg.triangular_solve({firm}, {b})", f"tf.cholesky_solve({tri}, {b})",
         f"tf.linalg.triangular_solve({firm}, {b}, lower=False, adjoint=True)",
         f"tf.linalg.eigvalsh({hermitian})", f"tf.linalg.expm({a} * 0.3)",
         f"tf.svd({firm}, compute_uv=False)", f"tf.abs(tf.linalg.qr({firm})[1])",
-        f"tf.abs(tf.linalg.eigh({hermitian})[1])", f"tf.linalg.inv({firm}, adjoint=True)",
+        f"tf.abs(tf.linalg.eigh({hermitian})[1])",
+        f"tf.linalg.inv({firm}, adjoint=True)",
         f"tf.abs(tf.svd({firm} + {spread})[1])", f"tf.linalg.trace({a})",
     ]  # fmt: skip
     return d.choose(rows)

@@ -43,7 +43,9 @@ def _smaller(program: Program, values: Values) -> Iterator[Program]:
             continue
         lines = program.lines[:number] + program.lines[number + 1 :]
         made = tuple(as_input(t, *values[t]) for t in line.targets if t in values)
-        yield replace(program, lines=lines, inputs=program.inputs + made).pruned()
+        fed = replace(program, lines=lines, inputs=program.inputs + made)
+        yield fed.pruned()
+        yield replace(fed, xs=tuple(item.name for item in made)).pruned()
     # What a line made becomes the y, so that what comes after it can go.
     for line in program.lines:
         if not set(line.targets) & set(program.ys):

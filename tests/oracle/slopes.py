@@ -1,4 +1,4 @@
-"""Who is right: each library's derivatives against differences of what it differentiates.
+"""Who is right: a library's derivatives against differences of its own answers.
 
 The second derivatives are those of the squared length of the first ones, the first
 those of the sum of ys; both sums are taken here from a library's own answers.
