@@ -98,10 +98,8 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
         source = x.dtype.base_dtype
         if _is_real(source) and _is_real(target):
             low, high = _common_limits(source, target)
-            # An infinity is inside no limits, and no integer.
-            infinite = source.is_floating and target.is_integer
-            if infinite or low > source.min or high < source.max:
-                x = apply_op("ClipByValue", x, low, high, name="clamp")
+            # In any case: an infinity is outside even of its own type's limits.
+            x = apply_op("ClipByValue", x, low, high, name="clamp")
         return cast(x, target, scope)
 
 

@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from typing import Any
 
+# Programs that one child works through: TensorFlow's memory grows with each graph.
+_TURN = 200
 # What a child says before each program, and of it.
 _BEGINS, _COUNTS = "begins ", "counts "
 
@@ -45,7 +47,8 @@ def supervise(seed: int, stop: int, passes: int) -> Counter[str]:
     """Run the trials in a process of their own: some programs abort TensorFlow's."""
     tally: Counter[str] = Counter()
     while seed < stop:
-        options = ["--seed", seed, "--programs", stop - seed, "--passes", passes]
+        count = min(stop - seed, _TURN)
+        options = ["--seed", seed, "--programs", count, "--passes", passes]
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.oracle", "--child", *map(str, options)],
             stdout=subprocess.PIPE,

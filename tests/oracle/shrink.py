@@ -19,11 +19,19 @@ def shrink(
     """The smallest program found that still fails, one change at a time."""
     while True:
         for smaller in _smaller(program, values):
-            if smaller.ys and smaller.xs and fails(smaller):
+            less = _size(smaller) < _size(program)
+            if less and smaller.ys and smaller.xs and fails(smaller):
                 program = smaller
                 break
         else:
             return program
+
+
+def _size(program: Program) -> tuple[int, int, int, int]:
+    """What each change makes less of; so shrinking comes to an end."""
+    vague = sum(item.shape != item.extents for item in program.inputs)
+    asked = len(program.ys) + len(program.xs) + len(program.options)
+    return len(program.lines), len(program.inputs), asked, vague
 
 
 def _smaller(program: Program, values: Values) -> Iterator[Program]:
