@@ -175,6 +175,12 @@ TABLE: Final = (
         adjoint det=matrix_determinant inv=matrix_inverse logdet slogdet
         solve=matrix_solve triangular_solve=matrix_triangular_solve
     """),
+    ("ops.least_squares", "linalg", "lstsq matrix_rank pinv"),
+    ("ops.least_squares", "v1", "matrix_solve_ls=lstsq"),
+    ("ops.matrix_functions", "linalg", """
+        logm lu lu_matrix_inverse lu_reconstruct lu_solve sqrtm
+    """),
+    ("ops.matrix_functions", ".", "matrix_square_root=sqrtm"),
     ("ops.local_response", "nn", "local_response_normalization lrn"),
     ("ops.mask", ".", "boolean_mask setdiff1d unique unique_with_counts"),
     ("ops.matmul", ". linalg", "matmul tensordot"),
@@ -286,7 +292,7 @@ TABLE: Final = (
     ("ops.statistics", ". math", "count_nonzero reduce_logsumexp"),
     ("ops.statistics", "math", "reduce_std reduce_variance"),
     ("ops.statistics", "math nn", "l2_normalize zero_fraction"),
-    ("ops.statistics", "linalg", "l2_normalize norm"),
+    ("ops.statistics", "linalg", "l2_normalize norm normalize"),
     ("ops.statistics", ".", "norm"),
     ("ops.statistics", "nn", """
         l2_loss moments normalize_moments sufficient_statistics weighted_moments

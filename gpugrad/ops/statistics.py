@@ -202,6 +202,18 @@ def norm(
         return apply_op("Squeeze", result, squeeze_dims=list(dims))
 
 
+def normalize(
+    tensor: Any, ord: Any = "euclidean", axis: Any = None, name: str | None = None
+) -> tuple[Any, Any]:
+    """(``tensor`` divided by its norm, the norm), which keeps the axes (see norm)."""
+    with name_scope(name, "normalize", [tensor]):
+        tensor = convert_to_tensor(tensor)
+        size = norm(tensor, ord, axis, keepdims=True)
+        if tensor.dtype.is_complex and not size.dtype.is_complex:
+            size = apply_op("Cast", size, DstT=tensor.dtype)
+        return tensor / size, size
+
+
 def _square_norm(x: Any, axis: Any) -> Any:
     other = apply_op("Conj", x) if x.dtype.is_complex else x
     return apply_op("Sqrt", reduce_sum(x * other, axis, keepdims=True))

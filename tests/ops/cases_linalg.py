@@ -4,6 +4,8 @@ Bases that factorizations may choose freely are compared as they come: a small s
 does not change the choice.
 """
 
+import numpy as np
+
 import gpugrad.compat.v1 as tf
 from tests.ops.harness import Case
 
@@ -168,4 +170,41 @@ COMPLEX = [
     )
 ]
 
-CASES = [*PLAIN, *TRIANGULAR, *SVD, *COMPLEX]
+CASES = [
+    *PLAIN,
+    *TRIANGULAR,
+    *SVD,
+    *COMPLEX,
+    *(
+        Case("MatrixSolveLs", solve, [(shape, -1, 1), (right, -1, 1)], label=label)
+        for label, shape, right in (
+            ("tall", (2, 5, 3), (2, 5, 2)),
+            ("wide", (3, 4), (3, 2)),
+            ("square", (3, 3), (3, 1)),
+        )
+        for solve in (
+            tf.linalg.lstsq,
+            lambda a, b: tf.linalg.lstsq(a, b, l2_regularizer=0.5),
+        )
+    ),
+    Case(
+        "MatrixSolveLs",
+        lambda a, b: tf.linalg.lstsq(a, b, l2_regularizer=0.5),
+        [((4, 3), -1, 1), ((4, 2), -1, 1)],
+        dtype="complex128",
+        label="complex",
+    ),
+    Case("Svd", tf.linalg.pinv, [((4, 3), -1, 1)], label="pinv"),
+    Case(
+        "MatrixSquareRoot",
+        lambda a: tf.linalg.sqrtm(a + 4 * np.eye(3)),
+        [((2, 3, 3), -1, 1)],
+    ),
+    Case(
+        "MatrixSquareRoot",
+        lambda a: tf.linalg.sqrtm(a + 4 * np.eye(3)),
+        [((3, 3), -1, 1)],
+        dtype="complex128",
+        label="complex",
+    ),
+]

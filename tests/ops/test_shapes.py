@@ -33,7 +33,7 @@ VARIANTS: dict[str, Callable[[Shape], Any]] = {
 
 # Rows that build something that depends on a rank or on a size.
 NEED_A_SHAPE = {
-    "Qr", "Svd", "TensorArrayFlow", "TensorArrayRows", "Unpack",
+    "MatrixSolveLs", "Qr", "Svd", "TensorArrayFlow", "TensorArrayRows", "Unpack",
     "GatherV2-nce", "GatherV2-repeat", "GatherV2-sampled softmax", "IRFFT-unknown",
     "LogSoftmax-axis -2", "MatMul-tensordot", "RFFT-grown", "RFFT-unknown",
     "Slice-linspace", "Softmax-axis 0", "SoftmaxCrossEntropyWithLogits-rank 3, axis 1",
@@ -191,6 +191,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "InvertPermutation": (raw("InvertPermutation"), np.array([2, 0, 1], np.int32)),
     "LinSpace": (fixed(raw("LinSpace"), 4), np.array(0.5), np.array(2.0)),
     "ListDiff": (raw("ListDiff"), J, np.array([2], np.int32)),
+    "Lu": (raw("Lu"), np.array([[[2.0, 1], [1, 3]]])),
+    "MatrixLogarithm": (raw("MatrixLogarithm"), np.array([[[2.0 + 0j, 1], [1, 3]]])),
     "LogicalNot": (raw("LogicalNot"), B),
     "LRNGrad": (raw("LRNGrad"), IMAGE, IMAGE, IMAGE),
     "Multinomial": (fixed(raw("Multinomial", **SEEDED), 5), F),
