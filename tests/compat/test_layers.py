@@ -273,3 +273,50 @@ def test_xavier_initializer_has_the_limits_of_glorot() -> None:
     assert abs(drawn).max() == pytest.approx(limit, rel=1e-2)
     normal = values(tf.contrib.layers.xavier_initializer(uniform=False)([300, 100]))
     assert normal.std() == pytest.approx(np.sqrt(2 / 400), rel=0.02)
+
+
+# --- channels first -------------------------------------------------------------------
+
+CHANNELS_FIRST = {
+    "conv1d": (1, lambda x, f: tf.layers.conv1d(x, 4, 3, 2, data_format=f)),
+    "causal": (1, lambda x, f: tf.layers.conv1d(x, 4, 3, padding="causal",
+                                                data_format=f)),
+    "conv2d": (2, lambda x, f: tf.layers.conv2d(x, 4, 3, 2, "same", f)),
+    "conv3d": (3, lambda x, f: tf.layers.conv3d(x, 4, 2, data_format=f)),
+    "transpose": (2, lambda x, f: tf.layers.conv2d_transpose(x, 4, 3, 2, "same", f)),
+    "separable": (2, lambda x, f: tf.layers.separable_conv2d(x, 4, 3, 1, "same", f)),
+    "max1": (1, lambda x, f: tf.layers.max_pooling1d(x, 2, 2, "same", f)),
+    "max2": (2, lambda x, f: tf.layers.max_pooling2d(x, 2, 2, data_format=f)),
+    "mean3": (3, lambda x, f: tf.layers.average_pooling3d(x, 2, 1, "same", f)),
+    "flatten": (2, lambda x, f: tf.layers.flatten(x, data_format=f)),
+    "normalized": (2, lambda x, f: tf.layers.batch_normalization(
+        x, axis=1 if f == "channels_first" else 3, training=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANNELS_FIRST)
+def test_channels_first_is_channels_last_moved(name: str) -> None:
+    """Values, and gradients of the inputs and of all variables."""
+    rank, layer = CHANNELS_FIRST[name]
+    shape = (2, 7, 6, 5)[: rank + 1]
+    images = np.random.default_rng(0).normal(size=(*shape, 3)).astype(np.float32)
+    to_first = (0, rank + 1, *range(1, rank + 1))
+    to_last = (0, *range(2, rank + 2), 1)
+    last = tf.constant(images)
+    first = tf.constant(images.transpose(to_first))
+    with tf.variable_scope("net", initializer=tf.constant_initializer(0.3)):
+        y_last = layer(last, "channels_last")
+    with tf.variable_scope("net", reuse=True):
+        y_first = layer(first, "channels_first")
+    variables = tf.trainable_variables()
+    found = []
+    for x, y in ((last, y_last), (first, y_first)):
+        if len(y.shape) > 2:
+            y = tf.transpose(y, to_last) if x is first else y
+        weights = tf.sin(tf.cast(tf.range(tf.size(y)), tf.float32))
+        loss = tf.reduce_sum(tf.reshape(y, [-1]) * weights)
+        dx, *slopes = tf.gradients(loss, [x, *variables])
+        found.append([y, tf.transpose(dx, to_last) if x is first else dx, *slopes])
+    one, other = values(found)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
