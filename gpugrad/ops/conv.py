@@ -149,7 +149,10 @@ def _call(
     name = f"depthwise_{part}" if kind.depthwise else part
     dtype = args[0].dtype
     impl = getattr(convolve, name)
-    (y,) = b.call(f"conv_{name}", impl, args, ((dtype, out),), geometry=g)
+    images = args[1].shape[0] if part == "to_input" else args[0].shape[0]
+    channels = g.groups * g.inner * g.outer
+    flops = 2 * images * prod(g.positions) * g.taps * channels
+    (y,) = b.call(f"conv_{name}", impl, args, ((dtype, out),), flops=flops, geometry=g)
     return y
 
 

@@ -39,7 +39,7 @@ from tests.backends.schedules import (
     without,
 )
 
-_SCHEDULES = int(os.environ.get("GPUGRAD_STRESS", "2000"))
+_SCHEDULES = int(os.environ.get("GPUGRAD_STRESS", "5000"))
 _PROGRAMS_EACH = 4  # assignments of one Program
 _RUNS_EACH = 5  # runs, with other delays, of one assignment
 
