@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 
-from gpugrad.backends.numpy.backend import NumpyBackend
+from gpugrad.backends.numpy.backend import NumpyExecutable
+from gpugrad.backends.numpy.streams import Workers
+from gpugrad.config import Config
 from gpugrad.kir.verify import check_program
 from tests.backends.programs import Trial, trials
 
+# Small enough for several tiles along each axis, and portions for all threads.
+CONFIGS = [
+    Config(),
+    Config(num_threads=1, tile_bytes=16),
+    Config(num_threads=2, tile_bytes=64, share_ns=0),
+    Config(num_threads=4, tile_bytes=150, share_ns=0),
+    Config(num_threads=3, tile_bytes=600, share_ns=0),
+]
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.tile_bytes} bytes")
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(trials())
-def test_equals_the_interpreter(trial: Trial) -> None:
+def test_equals_the_interpreter(config: Config, trial: Trial) -> None:
     check_program(trial.program)
     outputs, committed = trial.expected()
     inputs = [a.copy() for a in trial.inputs]
     store = [None if a is None else a.copy() for a in trial.variables]
-    executable = NumpyBackend().load(trial.program)
+    executable = NumpyExecutable(trial.program, Workers(), config)
     for _ in range(2):  # nothing may be left behind by the first run
         results = executable.run(trial.inputs, list(trial.variables), 0)
         for found, wanted, view in zip(results, outputs, trial.program.outputs):

@@ -15,6 +15,7 @@ from gpugrad import config
 from gpugrad.backends.base import StepError
 from gpugrad.backends.numpy.codegen import Generator
 from gpugrad.backends.numpy.streams import Dispatcher, Workers
+from gpugrad.config import Config
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
 from gpugrad.kir.target import Target
@@ -23,18 +24,21 @@ from gpugrad.kir.target import Target
 class NumpyExecutable:
     """A Program as compiled Python over arrays of its own."""
 
-    def __init__(self, program: Program, workers: Workers) -> None:
+    def __init__(
+        self, program: Program, workers: Workers, settings: Config | None = None
+    ) -> None:
+        settings = settings or config.current()
         self._origins = program.origins
         if any(step.stream for step in program.steps):
             dispatch = Dispatcher(program, workers)
-            generator = Generator(program, dispatch.segments)
+            generator = Generator(program, settings, dispatch.segments)
             self._module = generator.module()
             self._main = partial(self._module.functions["run"], dispatch=dispatch)
             dispatch.bind(
                 self._module.functions, generator.segment_of_part, self._module.step_of
             )
         else:
-            self._module = Generator(program).module()
+            self._module = Generator(program, settings).module()
             self._main = self._module.functions["run"]
         # Overflow and NaN are data. NumPy keeps its error state in a context
         # variable; entering a context where it is set costs 20 ns, errstate 850.

@@ -7,22 +7,34 @@ programs are split into functions, because CPython compiles a long function slow
     t7, t7_1   views of temp buffer 7          i0, v3, o1   feed, variable, output
     c4         a constant buffer               k0           a literal
     s2, s1_2   scratch; of stream 1            n0           indices along an axis
+    tile5      a large group, tile by tile     f1           folds between two passes
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
 import numpy as np
 
 from gpugrad.backends.numpy.kernel import Kernel, Plan
-from gpugrad.backends.numpy.storage import Scratch, Storage, itemised, strided
-from gpugrad.dtypes import DType, string
+from gpugrad.backends.numpy.loops import TileCode, TileLoop, thread_memory
+from gpugrad.backends.numpy.pool import available
+from gpugrad.backends.numpy.storage import (
+    Scratch,
+    Storage,
+    aligned_bytes,
+    itemised,
+    strided,
+)
+from gpugrad.backends.numpy.tiling import Pass, passes
+from gpugrad.config import Config
+from gpugrad.dtypes import DType, of_numpy, string
+from gpugrad.kir import meaning
 from gpugrad.kir.program import HOME, Barrier, Call, Commit, Group, Program, Step
-from gpugrad.kir.scalar import Expr, Lit
+from gpugrad.kir.scalar import Expr, Lit, Reduce
 from gpugrad.kir.space import Shape, View
 
 # Lines a function. Compiling took 11 us a line in functions of 1,000 lines, 21 in one
@@ -80,6 +92,20 @@ class Module:
             trace = trace.tb_next
         return None
 
+    def add_tile(self, text: str, step: int | None) -> Any:
+        """Compile the function of one tile, and return it.
+
+        It sees the arrays that it names and no more: the namespace refers to it.
+        """
+        name = f"<gpugrad program {self._serial}, part {len(self._texts)}>"
+        module: CodeType = compile(text, name, "exec", dont_inherit=True)
+        (code,) = [c for c in module.co_consts if isinstance(c, CodeType)]
+        known = self.namespace
+        scope = {n: known[n] for n in code.co_names if n in known}
+        self._texts.append(text)
+        self._steps[name] = [step] * (text.count("\n") + 1)
+        return FunctionType(code, scope)
+
     @property
     def source(self) -> str:
         """The text of all functions, after a list of the literals in it."""
@@ -101,9 +127,16 @@ class Generator:
     """
 
     def __init__(
-        self, program: Program, segments: Sequence[Sequence[int]] | None = None
+        self,
+        program: Program,
+        settings: Config,
+        segments: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self._program = program
+        self._settings = settings
+        # Numbers of buffers between passes over one group: no Program has such.
+        self._between = count(-1, -1)
+        self._loops: list[tuple[TileCode, int]] = []
         self._segments = segments
         self._storage = Storage(program)
         # Streams run at the same time: each has scratch of its own.
@@ -154,7 +187,7 @@ class Generator:
             scratch = self._scratches[step.stream] = Scratch(f"s{step.stream}_")
         self.scratch = scratch
         if type(step) is Group:
-            Kernel(self, step).write()
+            self._group(step)
         elif type(step) is Call:
             self._call(step)
         else:
@@ -224,7 +257,7 @@ class Generator:
         self._views_of[buffer.id] = number + 1
         prefix = _STATIC.get(buffer.kind)
         if prefix is not None or 0 in view.shape:
-            name = f"{prefix or 'e'}{buffer.id}"
+            name = f"{prefix or 'e'}{buffer.id}" if buffer.id >= 0 else f"f{-buffer.id}"
             if number:
                 name = f"{name}_{number}"
             if prefix is None:
@@ -286,6 +319,39 @@ class Generator:
                 self._output_shapes[buffer.id] = view.shape
                 write(f"{name} = empty({view.shape}, {self.dtype(buffer.dtype)})")
 
+    def _group(self, group: Group) -> None:
+        walks = None
+        if not any(v.dtype is string for v in (*group.reads, *group.writes)):
+            walks = passes(group, self._settings.tile_bytes, self._between)
+        if walks is None:
+            Kernel(self, group).write()
+            return
+        for walk in walks:
+            self._loop(walk)
+
+    def _loop(self, walk: Pass) -> None:
+        """One pass over the tiles of a group, and the last additions of its folds."""
+        code = TileCode(self, f"tile{len(self._loops)}", walk)
+        assert self._step is not None
+        self._loops.append((code, self._step))
+        for node, (name, array) in code.partials.items():
+            assert isinstance(node, Reduce)
+            self.namespace[name] = array
+            dtype = of_numpy(array.dtype)
+            nothing = Lit(meaning.identity(node.kind, dtype), dtype)
+            self.line(f"{name}[...] = {self.literal(nothing)}")
+        self.line(f"{code.name}({', '.join(code.passed)})")
+        stores = {store.expr: store.view for store in walk.group.stores}
+        for node, (name, array) in code.partials.items():
+            assert isinstance(node, Reduce)
+            fold = self.bind(meaning.REDUCTION[node.kind].reduce, f"reduce_{node.kind}")
+            dtype = of_numpy(array.dtype)
+            target = self.view(stores[node])
+            if dtype is node.dtype:
+                self.line(f"{fold}({name}, 0, {self.dtype(dtype)}, {target})")
+            else:
+                self.line(f"{target}[...] = {fold}({name}, 0, {self.dtype(dtype)})")
+
     def _call(self, call: Call) -> None:
         impl = f"call{self._step}"
         self.namespace[impl] = call.impl
@@ -324,7 +390,9 @@ class Generator:
         epilogue = [*self._commits(self._program.commits), self._results()]
         module = Module(self.namespace)
         for scratch in self._scratches.values():
-            self.namespace.update(scratch.arrays())
+            memory = [aligned_bytes(size) for size in scratch.sizes()]
+            self.namespace.update(zip(scratch.names, scratch.arrays(memory)))
+        self._compile_loops(module)
         body: list[str] = []
         steps: list[int | None] = []
         header = "def run(inputs, variables, step):"
@@ -352,6 +420,23 @@ class Generator:
         call = f"part{number}({', '.join(part.locals)})"
         module.add(f"def {call}:", part.lines or ["pass"], part.steps or [None])
         return call
+
+    def _compile_loops(self, module: Module) -> None:
+        """Streams run at the same time: the loops of each have memory of their own."""
+        settings, steps = self._settings, self._program.steps
+        most = settings.num_threads or available()
+        by_stream: dict[int, list[tuple[TileCode, int, int]]] = {}
+        for code, step in self._loops:
+            threads = code.threads(most, settings.share_ns)
+            loops = by_stream.setdefault(steps[step].stream, [])
+            loops.append((code, step, threads))
+        for loops in by_stream.values():
+            threads = max([number for _, _, number in loops])
+            memory = thread_memory([code for code, _, _ in loops], threads)
+            for code, step, threads in loops:
+                function = module.add_tile(code.source, step)
+                loop = TileLoop(function, code, memory, threads)
+                self.namespace[code.name] = loop
 
 
 def _fits(now: np.ndarray | None, value: np.ndarray) -> bool:

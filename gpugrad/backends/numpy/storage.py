@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -74,18 +76,18 @@ class Storage:
 class Scratch:
     """Memory for what a kernel computes on the way: slots, taken and given back.
 
-    Slots are shared by all kernels of a stream; each is as large as its largest
-    use, which is known only when all code has been written. So ``take`` hands out
-    names, and ``arrays`` makes the arrays behind them. Names begin with ``prefix``.
+    Each slot is as large as its largest use, which is known only when all code has
+    been written. So ``take`` hands out names, and ``arrays`` makes the arrays. Names
+    begin with ``prefix``. Kernels that run one after the other share it.
     """
 
     def __init__(self, prefix: str = "s") -> None:
         self._prefix = prefix
-        self._sizes: list[int] = []
         # The lowest first: then equal kernels use equal slots, and share the arrays.
         self._free: list[int] = []
-        self._names: dict[tuple[int, DType, Shape], str] = {}
+        self._slots = 0
         self._object_slots = 0
+        self._names: dict[tuple[int, DType, Shape], str] = {}
 
     def take(self, dtype: DType, shape: Shape) -> tuple[str, int]:
         """A name for an array of this kind, and its slot, to be given back."""
@@ -94,36 +96,48 @@ class Scratch:
             # Strings are rare: a new slot each time, never shared with bytes.
             self._object_slots += 1
             slot = -self._object_slots
+        elif self._free:
+            slot = heapq.heappop(self._free)
         else:
-            size = dtype.itemsize
-            for extent in shape:
-                size *= extent
-            if self._free:
-                slot = heapq.heappop(self._free)
-                self._sizes[slot] = max(self._sizes[slot], size)
-            else:
-                slot = len(self._sizes)
-                self._sizes.append(size)
+            slot = self._slots
+            self._slots += 1
+        return self.alias(slot, dtype, shape), slot
+
+    def alias(self, slot: int, dtype: DType, shape: Shape) -> str:
+        """Another name for the bytes of a slot."""
         key = (slot, dtype, shape)
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = f"{self._prefix}{len(self._names)}"
-        return name, slot
+        return name
 
     def give_back(self, slot: int) -> None:
         """What the slot holds is not needed any more."""
         if slot >= 0:
             heapq.heappush(self._free, slot)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The array behind each name."""
-        memory = [aligned_bytes(size) for size in self._sizes]
-        made = {}
-        for (slot, dtype, shape), name in self._names.items():
-            if slot < 0:
-                made[name] = np.empty(shape, dtype.np_dtype)
-            else:
-                made[name] = np.ndarray(shape, dtype.np_dtype, memory[slot])
+    @property
+    def names(self) -> list[str]:
+        """All names, in the order of ``arrays``."""
+        return list(self._names.values())
+
+    def sizes(self, real: Callable[[Shape], Shape] = tuple) -> list[int]:
+        """Bytes that each slot takes, where ``real`` says what shapes become."""
+        found = [0] * self._slots
+        for slot, dtype, shape in self._names:
+            if slot >= 0:
+                size = prod(real(shape)) * dtype.size
+                found[slot] = max(found[slot], size)
+        return found
+
+    def arrays(
+        self, memory: Sequence[np.ndarray], real: Callable[[Shape], Shape] = tuple
+    ) -> list[np.ndarray]:
+        """The array behind each name, in ``memory``: the bytes of each slot."""
+        made = []
+        for slot, dtype, shape in self._names:
+            buffer = memory[slot] if slot >= 0 else None
+            made.append(np.ndarray(real(shape), dtype.np_dtype, buffer))
         return made
 
 
