@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from gpugrad import api, control, messages, ops, version
+from gpugrad.data import iterator
 from gpugrad.nearest import missing
 from gpugrad.runtime import eager
 
@@ -11,6 +12,7 @@ __version__ = version.VERSION
 
 ops.install()
 control.install()
+iterator.family.install()
 eager.install()
 
 _names = api.names("gg")
@@ -19,6 +21,7 @@ globals().update(_names)
 # These read the registry and the table, so they come after both.
 _MODULES = (
     "bitwise",
+    "data",
     "debugging",
     "image",
     "initializers",

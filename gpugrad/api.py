@@ -278,8 +278,8 @@ TABLE: Final = (
     ("ops.stack", "v1", "pack=stack unpack=unstack"),
     ("ops.state", ".", """
         assign assign_add assign_sub count_up_to scatter_add scatter_div scatter_max
-        scatter_min scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update scatter_sub
-        scatter_update
+        scatter_min scatter_mul scatter_nd_add scatter_nd_sub scatter_nd_update
+        scatter_sub scatter_update
     """),
     ("ops.variable_lists", ".", """
         add_to_collection add_to_collections all_variables get_collection

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from gpugrad import api, messages, raw_ops, train
+from gpugrad import api, data, messages, raw_ops, train
 from gpugrad.nearest import missing
 from gpugrad.version import VERSION
 
-_names = api.tree("v1", __name__) | {"raw_ops": raw_ops, "train": train}
+_names = api.tree("v1", __name__)
+_names |= {"data": data, "raw_ops": raw_ops, "train": train}
 _names["__version__"] = VERSION
 globals().update(_names)
 

@@ -16,6 +16,7 @@ from gpugrad.checkpoint.state import (
 from gpugrad.graph.graphdef.export import write_graph
 from gpugrad.nearest import missing
 from gpugrad.train.averages import ExponentialMovingAverage
+from gpugrad.train.coordinator import Coordinator, start_queue_runners
 from gpugrad.train.events import FileWriter as SummaryWriter
 from gpugrad.train.global_step import (
     assert_global_step,
@@ -65,6 +66,7 @@ __all__ = [
     "AdamOptimizer",
     "CheckpointReader",
     "CheckpointState",
+    "Coordinator",
     "ExponentialMovingAverage",
     "FtrlOptimizer",
     "GradientDescentOptimizer",
@@ -101,6 +103,7 @@ __all__ = [
     "piecewise_constant_decay",
     "polynomial_decay",
     "remove_checkpoint",
+    "start_queue_runners",
     "update_checkpoint_state",
     "write_graph",
 ]

@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"base", "kir", "backends"},
     "runtime": {"base", "graph", "kir", "compiler", "backends", "runtime"},
     "control": {"base", "graph", "kir", "ops", "autodiff", "control"},
+    "data": {"base", "graph", "ops", "runtime", "data"},
     "checkpoint": {"base", "checkpoint"},
     "train": {"base", "graph", "autodiff", "ops", "checkpoint", "train"},
     "layers": {"base", "graph", "ops", "control", "layers"},
