@@ -31,6 +31,7 @@ _MODULES = (
     "random",
     "raw_ops",
     "signal",
+    "sparse",
     "summary",
     "test",
     "train",

@@ -231,6 +231,7 @@ TABLE: Final = (
     ("ops.reduce", "math", "reduce_euclidean_norm"),
     ("ops.repeat", ".", "broadcast_to repeat tile"),
     ("ops.reverse", ".", "reverse reverse_sequence roll"),
+    ("ops.reverse", "v1", "reverse_v2=reverse"),
     ("ops.sampling", ".", "random_shuffle"),
     ("ops.sampling", "v1", "multinomial"),
     ("ops.sampling", "random", "categorical shuffle=random_shuffle"),
@@ -273,7 +274,17 @@ TABLE: Final = (
         betainc digamma erf erfc igamma igammac lgamma polygamma zeta
     """),
     ("ops.special", "math", "erfcinv erfinv ndtri xdivy xlog1py xlogy"),
+    ("ops.sparse_segment", "v1",
+     "sparse_segment_mean sparse_segment_sqrt_n sparse_segment_sum"),
+    ("ops.sparse_segment", "sparse", """
+        segment_mean=sparse_segment_mean segment_sqrt_n=sparse_segment_sqrt_n
+        segment_sum=sparse_segment_sum
+    """),
     ("ops.split", ".", "split"),
+    ("ops.stateless", "random", """
+        stateless_categorical stateless_normal stateless_truncated_normal
+        stateless_uniform
+    """),
     ("ops.stack", ".", "meshgrid stack unstack"),
     ("ops.stack", "v1", "pack=stack unpack=unstack"),
     ("ops.state", ".", """

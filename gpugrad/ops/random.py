@@ -12,6 +12,8 @@ from collections.abc import Callable
 from math import erf, pi, prod, sqrt
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.graph import constant
@@ -79,12 +81,19 @@ def drawn_seeds(op_seed: int | None) -> dict[str, Any]:
 def random_words(b: Builder, site: Site, count: int) -> View:
     """``count`` random uint32 words of this op and run."""
     seed, seed2 = site.attrs["seed"], site.attrs["seed2"]
-    if seed == 0 and seed2 == 0:  # an op of an imported graph that was not seeded
+    stateless = site.attrs.get("stateless", False)
+    if (
+        seed == 0 and seed2 == 0 and not stateless
+    ):  # an op of an imported graph that was not seeded
         seed, seed2 = secrets.randbits(32), secrets.randbits(32)
+    if stateless:  # the numbers of run 0, whichever this is
+        run = b.literal(np.zeros((), np.int64), dtypes.int64)
+    else:
+        run = b.run_number()
     (words,) = b.call(
         "philox",
         philox,
-        [b.run_number()],
+        [run],
         [(dtypes.uint32, (count,))],
         key0=(seed ^ seed >> 32) & 0xFFFFFFFF,
         key1=(seed2 ^ seed2 >> 32) & 0xFFFFFFFF,
@@ -175,7 +184,7 @@ def _pointwise(
     return lower
 
 
-def _shape_tensor(shape: Any) -> Any:
+def shape_tensor(shape: Any) -> Any:
     """The argument ``shape`` of a public function as a tensor."""
     if isinstance(shape, Tensor) or rules.is_value(shape):
         return shape
@@ -284,7 +293,7 @@ def random_uniform(
     from_zero = isinstance(minval, int) and minval == 0
     to_one = isinstance(maxval, int) and maxval == 1
     with name_scope(name, "random_uniform", [shape, minval, maxval]) as scope:
-        shape = _shape_tensor(shape)
+        shape = shape_tensor(shape)
         if not from_zero or dtype.is_integer:
             minval = convert_to_tensor(minval, dtype, name="min")
         if not to_one or dtype.is_integer:
@@ -364,7 +373,7 @@ def _affine(
 ) -> Tensor:
     dtype = as_dtype(dtype).base_dtype
     with name_scope(name, label, [shape, mean, stddev]) as scope:
-        shape = _shape_tensor(shape)
+        shape = shape_tensor(shape)
         mean = convert_to_tensor(mean, dtype, name="mean")
         stddev = convert_to_tensor(stddev, dtype, name="stddev")
         numbers = apply_op(op_type, shape, dtype=dtype, **drawn_seeds(seed))

@@ -192,3 +192,44 @@ def test_multinomial():
     np.testing.assert_allclose(shares[0], [0.1, 0, 0.6, 0.3], atol=0.03)
     np.testing.assert_allclose(shares[1], [0.25] * 4, atol=0.03)
     assert shares[0][1] == 0
+
+
+STATELESS = {
+    "uniform": (tf.random.stateless_uniform, DISTRIBUTIONS["uniform"]),
+    "normal": (tf.random.stateless_normal, DISTRIBUTIONS["normal"]),
+    "truncated": (tf.random.stateless_truncated_normal, DISTRIBUTIONS["truncated"]),
+}
+
+
+@pytest.mark.parametrize("name", STATELESS)
+def test_stateless_numbers(name):
+    """The same in every run, other ones by either number of the seed."""
+    function, (_, cdf, _) = STATELESS[name]
+    first, again = draw(lambda: function([COUNT], [0, 0], dtype=tf.float64), runs=2)
+    np.testing.assert_array_equal(first, again)
+    for seed in ([0, 1], [1, 0], [-1, 2**31 - 1], np.array([2**40, 0])):
+        (other,) = draw(lambda s=seed: function([COUNT], s, dtype=tf.float64))
+        assert (first != other).mean() > 0.99
+    ordered = np.sort(first)
+    wanted = np.array([cdf(x) for x in ordered])
+    distance = np.abs(wanted - np.arange(COUNT) / COUNT).max()
+    assert distance < 2.7 / math.sqrt(COUNT)
+
+
+def test_stateless_seeds_of_the_run_and_bounds():
+    with tf.Graph().as_default(), tf.Session() as session:
+        seed = tf.placeholder(tf.int32, [2])
+        drawn = tf.random.stateless_uniform([9], seed, 3, 9, tf.int32)
+        scaled = tf.random.stateless_normal([9], seed, 10.0, 2.0)
+        classes = tf.random.stateless_categorical([[0.0, -50.0, 0.0]], 9, seed)
+        one, two, same = (
+            session.run([drawn, scaled, classes], {seed: s})
+            for s in ([1, 2], [3, 4], [1, 2])
+        )
+        assert all((a == b).all() for a, b in zip(one, same))
+        assert all((a != b).any() for a, b in zip(one, two))
+        assert one[0].min() >= 3 and one[0].max() < 9
+        assert set(one[2].reshape(-1)) == {0, 2}
+        mean = tf.constant(1.0)
+        moved = tf.random.stateless_normal([4], [1, 2], mean, 1.0)
+        assert session.run(tf.gradients(moved, mean)) == [4.0]

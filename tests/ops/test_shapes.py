@@ -45,7 +45,8 @@ SIZED_BY_VALUES = {
     "BroadcastGradientArgs", "ComputeAccidentalHits", "DenseBincount", "ListDiff",
     "PyFunc", "PyFuncStateless", "RandomStandardNormal", "RandomUniform",
     "RandomUniformInt", "Range", "TruncatedNormal", "Unique", "UniqueWithCounts",
-    "Where",
+    "Where", "StatelessRandomUniformInt", "StatelessRandomUniform",
+    "StatelessRandomNormal", "StatelessTruncatedNormal",
 }  # fmt: skip
 
 
@@ -131,6 +132,12 @@ IMAGE = np.arange(24.0).reshape(1, 4, 3, 2)
 FILTER = np.arange(8.0).reshape(2, 2, 2)
 WINDOW = {"strides": (1, 1, 1, 1), "rates": (1, 1, 1, 1), "padding": "SAME"}
 
+STATELESS = (
+    "StatelessRandomUniform",
+    "StatelessRandomNormal",
+    "StatelessTruncatedNormal",
+)
+
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     **{
         t: (raw(t), F, ROW)
@@ -173,6 +180,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
             unigrams=(1.0,) * 9, **DRAW), TRUE),
     "ComputeAccidentalHits": (
         fixed(raw("ComputeAccidentalHits", num_true=1), [3, 5, 0]), TRUE),
+    "BelowLimit": (raw("BelowLimit", limit=7), J[0]),
     "Bitcast": (raw("Bitcast", type=tf.int32), F),
     "BroadcastArgs": (raw("BroadcastArgs"), SIZES, np.array([1, 3], np.int32)),
     "BroadcastGradientArgs": (
@@ -204,6 +212,14 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "RandomUniformInt": (fixed(raw("RandomUniformInt", **SEEDED), 2, 9), SIZES),
     "Range": (raw("Range"), np.array(1), np.array(7), np.array(2)),
     "ShapeN": (lambda x, y: x.graph.apply("ShapeN", [x, y], out_type=tf.int32), F, ROW),
+    "StatelessMultinomial": (
+        fixed(raw("StatelessMultinomial", output_dtype=tf.int64), 5, [1, 2]), F),
+    "StatelessRandomUniformInt": (
+        fixed(raw("StatelessRandomUniformInt"), [1, 2], 2, 9), SIZES),
+    **{
+        t: (fixed(raw(t, dtype=tf.float64), [1, 2]), SIZES)
+        for t in STATELESS
+    },
     "StringFormat": (
         lambda x: x.graph.apply("StringFormat", [x], template="%s"), F),
     "UnravelIndex": (fixed(raw("UnravelIndex"), [2, 4]), J),
