@@ -334,8 +334,8 @@ TABLE: Final = (
         max_pooling2d max_pooling3d separable_conv2d
     """),
     ("layers.contrib", "contrib.layers", """
-        conv2d convolution2d=conv2d flatten fully_connected
-        variance_scaling_initializer xavier_initializer
+        batch_norm conv2d convolution2d=conv2d dropout flatten fully_connected
+        max_pool2d variance_scaling_initializer xavier_initializer
         xavier_initializer_conv2d=xavier_initializer
     """),
     ("layers.regularizers", "contrib.layers", """

@@ -48,6 +48,7 @@ class TestCase(unittest.TestCase):
     Arrays may be given as tensors where a session is open.
     """
 
+    _kept: Session | None = None
     __test__ = False  # for pytest: this one has no tests, those derived from it have
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -57,14 +58,13 @@ class TestCase(unittest.TestCase):
     def setUp(self) -> None:
         """An empty default graph, and seeds."""
         super().setUp()
-        self._sessions: list[Session] = []
         build.reset_default_graph()
         set_random_seed(_RANDOM_SEED)
 
     def tearDown(self) -> None:
         """Close the session that the test kept."""
-        for session in self._sessions:
-            session.close()
+        if self._kept is not None:
+            self._kept.close()
         super().tearDown()
 
     def get_temp_dir(self) -> str:
@@ -88,9 +88,9 @@ class TestCase(unittest.TestCase):
         self, graph: Any = None, config: Any = None, **unused: Any
     ) -> Iterator[Session]:
         """The session that all blocks of this test share; variables stay."""
-        if not self._sessions:
-            self._sessions.append(Session(graph=graph, config=config))
-        (session,) = self._sessions
+        session = self._kept
+        if session is None:
+            session = self._kept = Session(graph=graph, config=config)
         with session.graph.as_default(), session.as_default():
             yield session
 

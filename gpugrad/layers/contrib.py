@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.graph.build import get_default_graph
+from gpugrad.graph.build import apply_op, convert_to_tensor, get_default_graph
 from gpugrad.graph.function_graph import outermost
 from gpugrad.graph.variable import GraphKeys
-from gpugrad.layers.base import WeightedLayer
+from gpugrad.layers.base import Layer, WeightedLayer
 from gpugrad.layers.convolution import Conv2D
-from gpugrad.layers.core import Dense, Flatten
+from gpugrad.layers.core import Dense, Dropout, Flatten
+from gpugrad.layers.normalization import BatchNormalization
+from gpugrad.layers.pooling import MaxPooling2D
 from gpugrad.layers.regularizers import Regularizer
 from gpugrad.ops.initializers import Initializer, VarianceScaling, Zeros
 from gpugrad.ops.nn import relu
@@ -114,6 +116,102 @@ def conv2d(
     )  # fmt: skip
 
 
+class _Recorded(BatchNormalization):
+    """Keeps its updates to itself."""
+
+    def add_update(self, updates: Any) -> None:
+        """Note an op; it goes into no collection."""
+        self._updates.append(updates)
+
+
+def batch_norm(
+    inputs: Any,
+    decay: float = 0.999,
+    center: bool = True,
+    scale: bool = False,
+    epsilon: float = 0.001,
+    activation_fn: Callable[..., Any] | None = None,
+    param_initializers: dict[str, Any] | None = None,
+    param_regularizers: dict[str, Any] | None = None,
+    updates_collections: Any = GraphKeys.UPDATE_OPS,
+    is_training: Any = True,
+    reuse: Any = None,
+    variables_collections: Any = None,
+    outputs_collections: Any = None,
+    trainable: bool = True,
+    fused: bool | None = None,
+    data_format: str = "NHWC",
+    scope: Any = None,
+) -> Any:
+    """Batch normalization with the variables beta, gamma (if ``scale``), moving_mean
+    and moving_variance.
+
+    With ``updates_collections=None`` the moving averages change whenever the result is
+    computed while training; else their updates stand in these collections. See
+    layers.BatchNormalization. The ``param_...`` dicts go by the variables' names.
+    """
+    initial, penalty = param_initializers or {}, param_regularizers or {}
+    with variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as opened:
+        inputs = convert_to_tensor(inputs)
+        layer = _Recorded(
+            axis=1 if data_format.startswith("NC") else -1,
+            momentum=decay,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            trainable=trainable,
+            fused=fused,
+            beta_regularizer=penalty.get("beta"),
+            gamma_regularizer=penalty.get("gamma"),
+            _scope=opened,
+            _reuse=reuse,
+            **{f"{name}_initializer": value for name, value in initial.items()},
+        )
+        outputs = layer(inputs, training=is_training)
+        graph = get_default_graph()
+        if updates_collections is None:
+            with graph.control_dependencies(layer.updates):
+                outputs = apply_op("Identity", outputs)
+        else:
+            for update in layer.updates:
+                graph.add_to_collections(_collections(updates_collections), update)
+        if activation_fn is not None:
+            outputs = activation_fn(outputs)
+    return _kept(layer, outputs, variables_collections, outputs_collections)
+
+
+def max_pool2d(
+    inputs: Any,
+    kernel_size: Any,
+    stride: Any = 2,
+    padding: str = "VALID",
+    data_format: str = "NHWC",
+    outputs_collections: Any = None,
+    scope: Any = None,
+) -> Any:
+    """The maximum of each window."""
+    layout = "channels_last" if data_format == "NHWC" else "channels_first"
+    with variable_scope(scope, "MaxPool2D", [inputs]) as opened:
+        layer = MaxPooling2D(kernel_size, stride, padding, layout, _scope=opened)
+        return _kept(layer, layer(inputs), None, outputs_collections)
+
+
+def dropout(
+    inputs: Any,
+    keep_prob: Any = 0.5,
+    noise_shape: Any = None,
+    is_training: Any = True,
+    outputs_collections: Any = None,
+    scope: Any = None,
+    seed: int | None = None,
+) -> Any:
+    """Dropout while training; ``keep_prob`` is the share that is kept."""
+    with variable_scope(scope, "Dropout", [inputs]) as opened:
+        layer = Dropout(1 - keep_prob, noise_shape, seed, _scope=opened)
+        outputs = layer(inputs, training=is_training)
+        return _kept(layer, outputs, None, outputs_collections)
+
+
 def _called(
     layer_of: Callable[..., WeightedLayer],
     default: str,
@@ -149,6 +247,13 @@ def _called(
             outputs = normalizer_fn(outputs, **(normalizer_params or {}))
         if activation_fn is not None:
             outputs = activation_fn(outputs)
+    return _kept(layer, outputs, variables_collections, outputs_collections)
+
+
+def _kept(
+    layer: Layer, outputs: Any, variables_collections: Any, outputs_collections: Any
+) -> Any:
+    """``outputs``, once the variables and they stand in their collections."""
     graph = outermost(get_default_graph())
     for variable in layer.variables:
         if variable not in graph.get_collection(GraphKeys.MODEL_VARIABLES):
@@ -169,7 +274,6 @@ def _collections(given: Any, variable: Any = None) -> Any:
 
 def flatten(inputs: Any, outputs_collections: Any = None, scope: Any = None) -> Any:
     """[batch, ...] as [batch, n]."""
-    with variable_scope(scope, "Flatten", [inputs]):
-        outputs = Flatten()(inputs)
-    get_default_graph().add_to_collections(_collections(outputs_collections), outputs)
-    return outputs
+    with variable_scope(scope, "Flatten", [inputs]) as opened:
+        layer = Flatten(_scope=opened)
+        return _kept(layer, layer(inputs), None, outputs_collections)

@@ -244,7 +244,56 @@ def test_contrib_conv2d_and_flatten() -> None:
         "Conv/biases:0",
     ]
     assert y.shape.as_list() == [2, 3 * 3 * 4]
-    assert y.name == "Flatten/flatten/Reshape:0"
+    assert y.name == "Flatten/Reshape:0"
+
+
+def test_contrib_batch_norm() -> None:
+    contrib = tf.contrib.layers
+    x = tf.placeholder(tf.float32, [None, 2])
+    training = tf.placeholder(tf.bool, [])
+    y = contrib.batch_norm(
+        x, decay=0.5, scale=True, is_training=training, updates_collections=None,
+        param_initializers={"gamma": tf.constant_initializer(2.0)},
+    )  # fmt: skip
+    assert {v.name for v in tf.model_variables()} == {
+        "BatchNorm/gamma:0", "BatchNorm/beta:0",
+        "BatchNorm/moving_mean:0", "BatchNorm/moving_variance:0",
+    }  # fmt: skip
+    assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []
+    batch = np.array([[1.0, 2.0], [3.0, 6.0]])
+    mean, variance = tf.global_variables("BatchNorm/moving")
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = session.run(y, {x: batch, training: True})
+        np.testing.assert_allclose(found, [[-2, -2], [2, 2]], rtol=2e-3)
+        np.testing.assert_allclose(session.run(mean), [1.0, 2.0])
+        np.testing.assert_allclose(session.run(variance), [1.0, 2.5])
+        session.run(y, {x: batch, training: False})
+        np.testing.assert_allclose(session.run(mean), [1.0, 2.0])
+
+
+def test_contrib_batch_norm_as_a_normalizer_and_its_updates() -> None:
+    contrib = tf.contrib.layers
+    contrib.fully_connected(
+        tf.ones([2, 3]), 4, normalizer_fn=contrib.batch_norm, scope="f",
+        normalizer_params={"updates_collections": "mine"},
+    )  # fmt: skip
+    assert len(tf.get_collection("mine")) == 2
+    assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []
+    assert [v.name for v in tf.trainable_variables()] == [
+        "f/weights:0", "f/BatchNorm/beta:0",
+    ]  # fmt: skip
+
+
+def test_contrib_pooling_and_dropout() -> None:
+    x = tf.constant(np.arange(16.0).reshape(1, 4, 4, 1))
+    pooled = tf.contrib.layers.max_pool2d(x, [2, 2])
+    assert pooled.name == "MaxPool2D/MaxPool:0"
+    assert values(pooled).ravel().tolist() == [5, 7, 13, 15]
+    ones = tf.ones([100, 100])
+    kept = values(tf.contrib.layers.dropout(ones, 0.8, seed=1))
+    assert (kept != 0).mean() == pytest.approx(0.8, abs=0.02)
+    assert (values(tf.contrib.layers.dropout(ones, is_training=False)) == 1).all()
 
 
 def test_regularizers() -> None:
