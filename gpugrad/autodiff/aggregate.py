@@ -32,7 +32,7 @@ def _chain(graph: Graph, op: Operation, terms: Sequence[Tensor]) -> Tensor:
     with graph.name_scope(op.name + "_gradient_sum"):
         total = terms[0]
         for term in terms[1:]:
-            total = graph.apply("AddN", [total, term])
+            total = _sum(graph, [total, term])
     return total
 
 
@@ -48,7 +48,7 @@ def _sum_by_device(graph: Graph, terms: Sequence[Tensor]) -> Tensor:
     for term in terms:
         by_device.setdefault(term.op.device, []).append(term)
     parts = [_sum_on_device(graph, by_device[name]) for name in sorted(by_device)]
-    return graph.apply("AddN", parts)
+    return _sum(graph, parts)
 
 
 def _sum_on_device(graph: Graph, terms: Sequence[Tensor]) -> Tensor:
@@ -59,9 +59,15 @@ def _sum_on_device(graph: Graph, terms: Sequence[Tensor]) -> Tensor:
     op = terms[0].op
     here.colocation, here.device = tuple(op.colocation_groups()), op.device
     try:
-        return graph.apply("AddN", terms)
+        return _sum(graph, terms)
     finally:
         here.colocation, here.device = before
+
+
+def _sum(graph: Graph, terms: Sequence[Tensor]) -> Tensor:
+    lists = terms[0].dtype is dtypes.variant
+    found: Tensor = graph.apply("SumLists" if lists else "AddN", list(terms))
+    return found
 
 
 def _mixed(graph: Graph, op: Operation, terms: Sequence[Any]) -> Tensor:

@@ -7,7 +7,7 @@ stage ends: the runtime runs what there is and lowers the rest with the values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,6 +66,10 @@ def lower_stage(
     builder = Builder()
     env: dict[int, Any] = {}
     inputs: dict[int, int] = {}
+    if not schedule.lends:
+        for number in schedule.fetches:
+            if number in schedule.consts:
+                env[number] = builder.literal(*schedule.consts[number])
     for number, value in bound.items():
         if value.value is not None:
             env[number] = builder.literal(value.value, value.dtype)
@@ -78,7 +82,7 @@ def lower_stage(
         item = items[index]
         if item.op.spec.lower is None:
             if item.op.spec.host is None:
-                raise _not_fed(item.op)
+                raise not_fed(item.op)
             stop, host = index, item
             break
         try:
@@ -110,7 +114,12 @@ def _lower_item(
     for number in item.ins:
         view = env.get(number)
         if view is None:
-            view = env[number] = handles(schedule.handles[number])
+            known = schedule.consts.get(number)
+            if known is not None:
+                view = builder.literal(*known)
+            else:
+                view = handles(schedule.handles[number])
+            env[number] = view
         views.append(view)
     control = tuple(env[n] for n in item.control if n in env) if item.control else ()
     site = Site(op.attrs, tuple(views), tuple([t.dtype for t in op.outputs]), control)
@@ -170,7 +179,8 @@ def _located(error: Exception, op: Operation) -> InvalidArgumentError:
     return InvalidArgumentError(None, op, f"{error} [{describe(op)}]")
 
 
-def _not_fed(op: Operation) -> InvalidArgumentError:
+def not_fed(op: Operation) -> InvalidArgumentError:
+    """The error for a placeholder without a value."""
     dtype = op.outputs[0].dtype.name.replace("float32", "float")
     shape = op.outputs[0]._shape
     dims = (
@@ -237,13 +247,17 @@ def _leaving(
 
     ``inputs`` gives, by buffer, the values that the runtime has already.
     """
+    numbers: Iterable[int] = env
     if stop == len(schedule.items):
+        numbers = [n for n in dict.fromkeys(schedule.fetches) if n in env]
         # What is missing are values that only the host knows (dtype variant).
-        return [n for n in dict.fromkeys(schedule.fetches) if n in env]
+        if not schedule.lends:
+            return list(numbers)
     return [
         number
-        for number, view in env.items()
+        for number in numbers
         if schedule.last_use[number] >= stop
-        and type(view) is View
-        and inputs.get(view.buffer.id) != number
+        and type(env[number]) is View
+        and inputs.get(env[number].buffer.id) != number
+        and number not in schedule.consts
     ]

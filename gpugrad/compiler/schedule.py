@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.graph.tensor import Operation, Tensor
@@ -35,6 +38,11 @@ class Schedule:
     ``handles``:  value numbers that are variables, with their handle ops.
     ``last_use``: for every value, the index of the last item that reads it; the
                   number of items for a fetched one; -1 for one that nobody reads.
+    ``lists``:    value numbers of dtype variant: Python objects, which only the
+                  host handles.
+    ``consts``:   constants, which are no items then, where the host does something.
+    ``lends``:    what is fetched stays within the run, so that it may be an array
+                  that the run was given, not a copy.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -42,6 +50,9 @@ class Schedule:
     fetches: list[int] = field(default_factory=list)
     handles: dict[int, Operation] = field(default_factory=dict)
     last_use: list[int] = field(default_factory=list)
+    lists: set[int] = field(default_factory=set)
+    consts: dict[int, tuple[np.ndarray, dtypes.DType]] = field(default_factory=dict)
+    lends: bool = False
 
 
 def needed(
@@ -88,11 +99,17 @@ class Scheduler:
         self._count = 0
         # What each op without outputs waits for.
         self._groups: dict[Operation, tuple[int, ...]] = {}
+        # What no compiled code makes: lists, and whatever ops on the host give.
+        self._from_host: set[int] = set()
 
-    def new_value(self) -> int:
+    def new_value(self, dtype: dtypes.DType) -> int:
         """A fresh value number."""
+        number = self._count
         self._count += 1
-        return self._count - 1
+        if dtype is dtypes.variant:
+            self.schedule.lists.add(number)
+            self._from_host.add(number)
+        return number
 
     def add(
         self,
@@ -108,15 +125,22 @@ class Scheduler:
             if spec.inline is not None:
                 self._inline(op, env)
                 continue
+            if spec.alias and env[op.inputs[0]] in self._from_host:
+                env.setdefault(op.outputs[0], env[op.inputs[0]])
+                continue
             outs = []
             for tensor in op.outputs:
                 value = env.get(tensor)
                 if value is None:
-                    value = self.new_value()
+                    value = self.new_value(tensor.dtype)
                     env[tensor] = value
                 else:
-                    value = self.new_value()  # this output is fed: compute and drop
+                    value = self.new_value(
+                        tensor.dtype
+                    )  # this output is fed: compute and drop
                 outs.append(value)
+            if spec.lower is None:
+                self._from_host.update(outs)
             if spec.lower is None and outs and op.outputs[0].dtype is dtypes.resource:
                 self.schedule.handles[outs[0]] = op
                 continue
@@ -152,6 +176,10 @@ class Scheduler:
         schedule = self.schedule
         schedule.inputs = list(inputs)
         schedule.fetches = list(fetches)
+        if any(item.op.spec.lower is None for item in schedule.items):
+            consts = schedule.consts = _constants(schedule.items)
+            left = [i for i in schedule.items if not consts.keys() & i.outs]
+            schedule.items = _few_stages(left)
         last_use = [-1] * self._count
         for index, item in enumerate(schedule.items):
             for value in item.ins:
@@ -164,12 +192,60 @@ class Scheduler:
         return schedule
 
 
+def _constants(items: Sequence[Item]) -> dict[int, tuple[np.ndarray, dtypes.DType]]:
+    """The values of the items that are constants."""
+    found = {}
+    for item in items:
+        value = item.op.attrs.get("value")
+        if value is not None and not item.ins and len(item.outs) == 1:
+            found[item.outs[0]] = value, item.op.outputs[0].dtype
+    return found
+
+
+def _few_stages(items: Sequence[Item]) -> list[Item]:
+    """``items`` in an order in which compiled code and host alternate seldom.
+
+    What the host does comes as soon as it can, compiled code when the host has nothing
+    to do, and then all that is possible. Stateful items keep their order, and so do
+    those with control inputs.
+    """
+    maker = {number: i for i, item in enumerate(items) for number in item.outs}
+    waiting = [0] * len(items)
+    readers: list[list[int]] = [[] for _ in items]
+    previous = None
+    for index, item in enumerate(items):
+        before = {maker[n] for n in (*item.ins, *item.control) if n in maker}
+        if item.op.spec.stateful or item.op.control_inputs:
+            if previous is not None:
+                before.add(previous)
+            previous = index
+        waiting[index] = len(before)
+        for other in before:
+            readers[other].append(index)
+    on_host = [item.op.spec.lower is None for item in items]
+    ready: tuple[list[int], list[int]] = ([], [])
+    for index, count in enumerate(waiting):
+        if not count:
+            ready[on_host[index]].append(index)
+    ordered: list[Item] = []
+    host = True
+    while len(ordered) < len(items):
+        host = not host if not ready[host] else host
+        index = heapq.heappop(ready[host])
+        ordered.append(items[index])
+        for reader in readers[index]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready[on_host[reader]], reader)
+    return ordered
+
+
 def schedule(
     fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequence[Tensor]
 ) -> Schedule:
     """What a run of ``fetches`` and ``targets`` with ``feeds`` does."""
     scheduler = Scheduler()
-    env: Environment = {tensor: scheduler.new_value() for tensor in feeds}
+    env: Environment = {t: scheduler.new_value(t.dtype) for t in feeds}
     inputs = list(env.values())
     scheduler.add(env, fetches, targets)
     return scheduler.finish(inputs, [env[t] for t in fetches])
@@ -190,10 +266,40 @@ def schedule_function(
     for placeholder in body.inputs:
         captured = outer.get(placeholder)
         if captured is None:
-            env[placeholder] = scheduler.new_value()
+            env[placeholder] = scheduler.new_value(placeholder.dtype)
             inputs.append(env[placeholder])
         else:
             scheduler.add(surrounding, [captured])
             env[placeholder] = surrounding[captured]
     scheduler.add(env, results, body.effects)
     return scheduler.finish(inputs, [env[t] for t in results])
+
+
+class Body(NamedTuple):
+    """A function body to run: its graph, what its inputs are, and what is wanted.
+
+    Each source is the number of an argument, or a tensor of a body before it.
+    """
+
+    graph: Any
+    sources: Sequence[int | Tensor]
+    results: Sequence[Tensor]
+
+
+def schedule_bodies(bodies: Sequence[Body], kinds: Sequence[dtypes.DType]) -> Schedule:
+    """Bodies one after another, on arguments of dtypes ``kinds``; all their results."""
+    scheduler = Scheduler()
+    arguments = [scheduler.new_value(dtype) for dtype in kinds]
+    known: Environment = {}
+    fetches = []
+    for body in bodies:
+        env: Environment = {
+            placeholder: arguments[s] if isinstance(s, int) else known[s]
+            for placeholder, s in zip(body.graph.inputs, body.sources, strict=True)
+        }
+        scheduler.add(env, body.results, body.graph.effects)
+        fetches += [env[t] for t in body.results]
+        known.update(env)
+    found = scheduler.finish(arguments, fetches)
+    found.lends = True
+    return found

@@ -8,8 +8,8 @@ from gpugrad.control import (
     choice,
     custom_gradient,
     feeds,
+    lists,
     loop,
-    rows,
 )
 
 FAMILIES = (
@@ -18,8 +18,8 @@ FAMILIES = (
     choice.family,
     custom_gradient.family,
     feeds.family,
+    lists.family,
     loop.family,
-    rows.family,
 )
 
 

@@ -55,7 +55,8 @@ def _infer(op: Operation) -> Any:
     return (*own, *[(variant, ())] * len(op.attrs["_saved"]))
 
 
-def _is_true(value: np.ndarray) -> bool:
+def _is_true(run: Any, predicate: Any) -> bool:
+    value = run.to_host(predicate)
     if value.size != 1 or value.dtype.kind not in "biuO":
         raise InvalidArgumentError(
             None,
@@ -69,27 +70,38 @@ def _is_true(value: np.ndarray) -> bool:
 def _run_branch(run: Any, site: Any, arrays: Sequence[Any], chosen: int) -> list[Any]:
     attrs = site.attrs
     branch = attrs["_branches"][chosen]
-    saved = [s[chosen] for s in attrs["_saved"]]
-    saved = saved[: len(site.dtypes) - len(branch.outputs)]
     arguments = [
         arrays[i] if e is None else arrays[i][0][e] for i, e in attrs["_feeds"][chosen]
     ]
-    wanted = [*branch.outputs, *(t for s in saved for t in s)]
-    found = run(branch, arguments, wanted)
-    results, rest = found[: len(branch.outputs)], found[len(branch.outputs) :]
+    own = len(branch.outputs)
+    # What is saved for a gradient that this run does not compute is not computed.
+    saved = [
+        listed[chosen] if wanted else ()
+        for listed, wanted in zip(attrs["_saved"], site.wanted[own:])
+    ]
+
+    def bodies() -> Any:
+        results = [*branch.outputs, *(t for tensors in saved for t in tensors)]
+        return [(branch, range(len(arguments)), results)]
+
+    found = run.compiled(chosen, bodies, arguments)(arguments)
+    if not saved:
+        return found
+    results = found[:own]
+    first = own
     for tensors in saved:
-        results.append([rest[: len(tensors)]])
-        rest = rest[len(tensors) :]
+        results.append([found[first : first + len(tensors)]])
+        first += len(tensors)
     return results
 
 
 def _host_if(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
-    return _run_branch(run, site, arrays, 0 if _is_true(arrays[0]) else 1)
+    return _run_branch(run, site, arrays, 0 if _is_true(run, arrays[0]) else 1)
 
 
 def _host_case(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
     last = len(site.attrs["_branches"]) - 1
-    index = int(arrays[0])
+    index = int(run.to_host(arrays[0]))
     return _run_branch(run, site, arrays, index if 0 <= index <= last else last)
 
 
@@ -104,6 +116,7 @@ for _type, _first, _host in (
             attrs={"_branches": ..., "_feeds": ..., "_saved": ...},
             infer=_infer,
             host=_host,
+            on_device=True,
             stateful=not _stateless,
         )
 
@@ -196,7 +209,7 @@ def _columns(
     """The inputs that have gradients, and for each its gradient in every branch."""
     slots, columns = [], []
     for index, x in enumerate(op.inputs):
-        if index == 0 or x.dtype is variant or not x.dtype.is_trainable:
+        if index == 0 or not x.dtype.is_trainable:
             continue
         column = []
         for derivative, places in zip(derivatives, fed):

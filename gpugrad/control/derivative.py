@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
+from gpugrad import shapes
 from gpugrad.autodiff import fill
 from gpugrad.autodiff.gradients import gradients_v1
 from gpugrad.dtypes import resource, variant
@@ -15,18 +16,76 @@ from gpugrad.graph.indexed_slices import IndexedSlices, densify
 from gpugrad.graph.tensor import Operation, Tensor
 
 
+class _GradientGraph(FunctionGraph):
+    """A graph that computes again, rather than captures, what costs no memory so.
+
+    ``fixed`` are inputs of the outer graph that are at hand throughout. What follows
+    from them and from constants alone is computed again, where it would have to be
+    kept for every iteration of a loop.
+    """
+
+    def __init__(
+        self, outer_graph: FunctionGraph, name: str, fixed: Iterable[Tensor]
+    ) -> None:
+        super().__init__(outer_graph, name)
+        self._inputs = {t.op for t in outer_graph.inputs}
+        self._fixed = dict.fromkeys(self._inputs, False)
+        self._fixed.update((t.op, True) for t in fixed)
+        self._again: dict[Operation, Operation] = {}
+
+    def _copied(self, outer: Tensor) -> Tensor | None:
+        copy = super()._copied(outer)
+        if copy is None and outer.op not in self._inputs and self._follows(outer.op):
+            copy = self._computed(outer)
+        return copy
+
+    def _follows(self, op: Operation) -> bool:
+        """True if ``op`` follows from what is fixed."""
+        known = self._fixed
+        stack = [op]
+        while stack:
+            top = stack[-1]
+            if top in known:
+                stack.pop()
+                continue
+            spec = top.spec
+            again = spec.lower is not None and not spec.stateful
+            # Ops with a seed draw other numbers the next time.
+            if not again or "seed" in spec.attrs or top.control_inputs:
+                known[top] = False
+                continue
+            open_ones = [t.op for t in top.inputs if t.op not in known]
+            if open_ones:
+                stack += open_ones
+            else:
+                known[top] = all(known[t.op] for t in top.inputs)
+        return known[op]
+
+    def _computed(self, outer: Tensor) -> Tensor:
+        copy = self._again.get(outer.op)
+        if copy is None:
+            inputs = [self.adopt(t) for t in outer.op.inputs]
+            copy = self._again[outer.op] = self.copy_of(outer.op, inputs)
+        return copy.outputs[outer.value_index]
+
+
 class Derivative:
     """Gradients of tensors of ``body``, built in a graph of their own inside it.
 
     ``weights`` are placeholders for what arrives at each of ``ys``; ``gradients`` maps
-    each of ``xs`` to its gradient, or None.
+    each of ``xs`` to its gradient, or None. ``fixed``: inputs of the body that are at
+    hand for its gradient anyway.
     """
 
     def __init__(
-        self, body: FunctionGraph, ys: Sequence[Tensor], xs: Sequence[Tensor]
+        self,
+        body: FunctionGraph,
+        ys: Sequence[Tensor],
+        xs: Sequence[Tensor],
+        fixed: Iterable[Tensor] = (),
     ) -> None:
         self.body = body
-        self.graph = FunctionGraph(body, f"{body.name}_grad")
+        self.graph = _GradientGraph(body, f"{body.name}_grad", fixed)
         with graph_context(self.graph):
             self.weights = [self._placeholder("dy", y) for y in ys]
             found = gradients_v1(list(ys), list(xs), self.weights)
@@ -44,12 +103,14 @@ class Derivative:
     def zeros(self, x: Tensor) -> Tensor:
         """Zeros in the place of a gradient; ``x`` is a tensor of the body."""
         with graph_context(self.graph):
+            if x.dtype is variant or shapes.is_known(x._shape):
+                return zeros(self.graph, x)
             return zeros(self.graph, self.graph.adopt(x))
 
     def zeros_for(self, x: Tensor) -> Tensor:
         """Zeros for an input of the op that the body does not use."""
         with graph_context(self.graph):
-            if x.dtype is resource:
+            if x.dtype is resource or x.dtype is variant:
                 return zeros(self.graph, x)
             like = self._placeholder("like", x)
             self.added.append((like, x))
@@ -69,13 +130,13 @@ class Derivative:
 
 
 def zeros(graph: Graph, x: Tensor) -> Tensor:
-    """Zeros like a tensor, like the value of a variable, or like what a loop saved."""
+    """Zeros like a tensor, a list, or the value of a variable."""
     if x.dtype is resource:
         attrs = source(x).op.attrs
         return fill.variable_zeros(graph, attrs["shape"], attrs["dtype"])
     if x.dtype is variant:
-        saved: Tensor = graph.apply("ZerosLikeSaved", x)
-        return saved
+        blank: Tensor = graph.apply("TensorListZeros")
+        return blank
     return fill.zeros_like(graph, x)
 
 
@@ -139,7 +200,8 @@ def total(gradients: Sequence[Any]) -> Any:
     if len(terms) <= 1:
         return terms[0] if terms else None
     dense = [densify(t) for t in terms]
-    return dense[0].graph.apply("AddN", dense)
+    lists = dense[0].dtype is variant
+    return dense[0].graph.apply("SumLists" if lists else "AddN", dense)
 
 
 def all_slices(gradients: Sequence[Any]) -> bool:

@@ -14,13 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from gpugrad.control.derivative import Derivative, from_outside
 from gpugrad.dtypes import variant
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.ops.family import OpFamily
+from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
@@ -125,22 +124,80 @@ def has_element_gradient(
     )
 
 
-# --- ZerosLikeSaved -------------------------------------------------------------------
+# --- ConcatSaved, SplitSaved ----------------------------------------------------------
+#
+# ConcatSaved joins, for each element of what a loop saved, the tensors of all
+# iterations along their first axis. SplitSaved undoes that for the elements that
+# gradients flow through: its inputs are what was saved, for the lengths, and rows.
 
 
-def _zeros_like_saved(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
-    def zeros(value: Any) -> Any:
-        if type(value) is list:
-            return [zeros(v) for v in value]
-        return np.zeros_like(value)
+def _concat_saved(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
+    record = arrays[0]
+    found = []
+    for e, dtype in enumerate(site.dtypes):
+        if record:
+            found.append(run.xp.concatenate([tensors[e] for tensors in record]))
+        else:
+            rest = [n or 0 for n in (site.attrs["_shapes"][e] or ())[1:]]
+            found.append(run.xp.zeros((0, *rest), dtype.np_dtype))
+    return found
 
-    return [zeros(arrays[0])]
+
+def _split_saved(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
+    record, *rows = arrays
+    places = site.attrs["_elements"]
+    firsts = [0] * len(rows)
+    found = []
+    for tensors in record:
+        parts = []
+        for number, (e, whole) in enumerate(zip(places, rows)):
+            first = firsts[number]
+            firsts[number] = first + len(tensors[e])
+            parts.append(whole[first : firsts[number]])
+        found.append(parts)
+    return [found]
 
 
 family.op(
-    "ZerosLikeSaved",
-    [Input("x", attr=None, dtype=variant)],
-    infer=lambda op: ((variant, ()),),
-    host=_zeros_like_saved,
+    "ConcatSaved",
+    [Input("saved", attr=None, dtype=variant)],
+    attrs={"_dtypes": ..., "_shapes": ...},
+    infer=lambda op: tuple(
+        (dtype, None if shape is None else (None, *shape[1:]))
+        for dtype, shape in zip(op.attrs["_dtypes"], op.attrs["_shapes"])
+    ),
+    host=_concat_saved,
+    on_device=True,
 )
-family.no_gradient("ZerosLikeSaved")
+family.op(
+    "SplitSaved",
+    [
+        Input("saved", attr=None, dtype=variant),
+        Input("rows", attr=None, number="N"),
+    ],
+    attrs={"_elements": ...},
+    infer=lambda op: ((variant, ()),),
+    host=_split_saved,
+    on_device=True,
+)
+
+
+@family.gradient("ConcatSaved")
+def _concat_saved_grad(op: Operation, *dys: Any) -> Any:
+    kinds = op.attrs["_dtypes"]
+    elements = [e for e, dtype in enumerate(kinds) if dtype.is_trainable]
+    rows = [dys[e] for e in elements]
+    saved = op.inputs[0]
+    return op.graph.apply("SplitSaved", saved, rows, _elements=elements)
+
+
+@family.gradient("SplitSaved")
+def _split_saved_grad(op: Operation, dy: Tensor) -> Any:
+    rows = op.inputs[1:]
+    joined = op.graph.apply(
+        "ConcatSaved",
+        dy,
+        _dtypes=[t.dtype for t in rows],
+        _shapes=[t._shape for t in rows],
+    )
+    return [None, *outputs(joined)]

@@ -26,6 +26,9 @@ class _Rows:
         self.graph = graph
         self.tensors = [graph.convert(leaf) for leaf in leaves]
         self.size: Any = self._length()
+        self._arrays = [
+            TensorArray(t.dtype, size=self.size).unstack(t) for t in self.tensors
+        ]
 
     def _length(self) -> Any:
         """The number of rows, as an int where it is known."""
@@ -51,8 +54,7 @@ class _Rows:
 
     def at(self, index: Any) -> Any:
         """Row number ``index``."""
-        graph = build.graph_of(*self.tensors)
-        return self.pack([graph.apply("GatherV2", t, index, 0) for t in self.tensors])
+        return self.pack([array.read(index) for array in self._arrays])
 
 
 def _called(name: str, function: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gpugrad import dtypes, shapes
 from gpugrad.control import feeds
 from gpugrad.control.derivative import Derivative, node_of, total, zeros
@@ -12,22 +14,24 @@ from gpugrad.dtypes import resource, variant
 from gpugrad.errors import GraphError, InvalidArgumentError
 from gpugrad.graph import build, nest
 from gpugrad.graph.function_graph import FunctionGraph, is_captured
-from gpugrad.graph.indexed_slices import densify
+from gpugrad.graph.indexed_slices import IndexedSlices, densify
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
 from gpugrad.graph.variable import Variable, handle_shape
 from gpugrad.ops.family import OpFamily
-from gpugrad.ops.static import outputs
+from gpugrad.ops.static import outputs, shape_of
 
 family = OpFamily()
 
 # --- While, StatelessWhile ------------------------------------------------------------
 #
 # The first inputs are the loop variables, as many as the body has outputs: a counter
-# from 0, the limit of the counter, then the user's. ``_shapes`` are what is known of
-# their shapes. ``_reverse``: what the op reads and saves an iteration stands in the
-# lists from the back; then the limit is the number of iterations. See feeds.py for
-# ``_feeds``, ``_cond_feeds`` and ``_saved``.
+# from 0, the limit of the counter (-1 for none), then the user's. The host counts, so
+# neither graph computes with the first two. ``_cond`` is None where only the limit
+# ends the loop. ``_shapes`` are what is known of the loop variables' shapes.
+# ``_reverse``: what the op reads and saves an iteration stands in the lists from the
+# back; then the limit is the number of iterations. See feeds.py for ``_feeds``,
+# ``_cond_feeds`` and ``_saved``.
 
 
 def _infer(op: Any) -> Any:
@@ -39,45 +43,138 @@ def _infer(op: Any) -> Any:
     )
 
 
-def _go_on(value: Any) -> bool:
-    if value.size != 1 or value.dtype.kind != "b":
-        raise InvalidArgumentError(
-            None,
-            None,
-            "The condition of a loop must be one boolean, not "
-            f"{value.dtype} of shape {value.shape}.",
-        )
-    return bool(value.reshape(())[()])
+def _go_on(run: Any, value: Any) -> bool:
+    value = run.to_host(value)
+    if value.ndim or value.dtype.kind != "b":
+        if value.size != 1 or value.dtype.kind != "b":
+            raise InvalidArgumentError(
+                None,
+                None,
+                "The condition of a loop must be one boolean, not "
+                f"{value.dtype} of shape {value.shape}.",
+            )
+        value = value.reshape(())
+    return bool(value)
 
 
-def _host(run: Any, site: Any, arrays: Sequence[Any]) -> list[Any]:
+class _Layout:
+    """How a loop's values stand in the arguments and results of an iteration.
+
+    An iteration is one call: the body, then the condition on what it gave. Arguments
+    are the loop variables, then what else is fed. ``moved`` are the loop variables
+    that change: (argument, result); ``swapped`` those that take another argument's
+    place; ``elements``: (argument, input, element) of what was saved before; ``spans``:
+    (output, first and last result) of what is saved now.
+    """
+
+    def __init__(self, site: Any) -> None:
+        attrs = site.attrs
+        self.body: FunctionGraph = attrs["_body"]
+        self.cond: FunctionGraph | None = attrs["_cond"]
+        carried = len(self.body.outputs)
+        self._places: dict[feeds.Feed, int] = {(k, None): k for k in range(carried)}
+        self.sources = [self._place(feed) for feed in attrs["_feeds"]]
+        self.cond_sources = [self._place(feed) for feed in attrs["_cond_feeds"]]
+        self.constant = [
+            (at, i)
+            for (i, e), at in self._places.items()
+            if e is None and at >= carried
+        ]
+        self.elements = [
+            (at, i, e) for (i, e), at in self._places.items() if e is not None
+        ]
+        arguments = dict(zip(self.body.inputs, self.sources))
+        self.results: list[Tensor] = []
+        self.moved: list[tuple[int, int]] = []
+        self.swapped: list[tuple[int, int]] = []
+        for k, tensor in enumerate(self.body.outputs[2:], 2):
+            source = arguments.get(tensor)
+            if source is None:
+                self.moved.append((k, len(self.results)))
+                self.results.append(tensor)
+            elif source != k:
+                self.swapped.append((k, source))
+        self.spans: list[tuple[int, int, int]] = []
+        for number, tensors in enumerate(attrs["_saved"][: len(site.dtypes) - carried]):
+            if site.wanted[carried + number]:
+                first = len(self.results)
+                self.results += tensors
+                self.spans.append((number, first, len(self.results)))
+        self.size = len(self._places)
+
+    def _place(self, feed: feeds.Feed) -> int:
+        return self._places.setdefault(feed, len(self._places))
+
+    def first(self) -> Any:
+        """The bodies of the first look at the condition."""
+        assert self.cond is not None
+        return [(self.cond, self.cond_sources, self.cond.outputs)]
+
+    def iteration(self) -> Any:
+        """The bodies of an iteration."""
+        bodies: list[Any] = [(self.body, self.sources, self.results)]
+        if self.cond is not None:
+            carried = len(self.body.outputs)
+            sources = [
+                self.body.outputs[s] if 2 <= s < carried else s
+                for s in self.cond_sources
+            ]
+            bodies.append((self.cond, sources, self.cond.outputs))
+        return bodies
+
+
+def _host(run: Any, site: Any, arrays: list[Any]) -> list[Any]:
     attrs = site.attrs
-    body = attrs["_body"]
-    carried = len(body.outputs)
-    saved = attrs["_saved"][: len(site.dtypes) - carried]
-    wanted = [*body.outputs, *(t for tensors in saved for t in tensors)]
-    records: list[list[Any]] = [[] for _ in saved]
-    values = list(arrays)
+    layout = run.kept.get("layout")
+    if layout is None:
+        layout = run.kept["layout"] = _Layout(site)
+    carried = len(layout.body.outputs)
+    arguments: list[Any] = [None] * layout.size
+    arguments[2:carried] = arrays[2:carried]
+    arrays[2:carried] = [None] * (carried - 2)  # nothing else holds them on
+    for at, i in layout.constant:
+        arguments[at] = arrays[i]
+    elements = [(at, arrays[i], e) for at, i, e in layout.elements]
+    records: list[list[Any]] = [[] for _ in layout.spans]
+    spans = [(r.append, a, b) for r, (_, a, b) in zip(records, layout.spans)]
+    moved, swapped, counted = layout.moved, layout.swapped, layout.cond is None
     reverse = attrs["_reverse"]
-    last = int(values[1]) - 1 if reverse else 0
+    limit = int(run.to_host(arrays[1]))
     done = 0
-
-    def picked(places: Sequence[feeds.Feed]) -> list[Any]:
-        at = last - done if reverse else done
-        return [values[i] if e is None else values[i][at][e] for i, e in places]
-
-    while _go_on(run(attrs["_cond"], picked(attrs["_cond_feeds"]))[0]):
-        found = run(body, picked(attrs["_feeds"]), wanted)
-        values[:carried] = found[:carried]
-        rest = found[carried:]
-        for record, tensors in zip(records, saved):
-            record.append(rest[: len(tensors)])
-            rest = rest[len(tensors) :]
-        done += 1
-    if reverse:
-        for record in records:
+    go_on = counted
+    if not counted:
+        look = run.compiled("cond", layout.first, arguments)
+        go_on = _go_on(run, look(arguments)[0])
+    if go_on and limit != 0:
+        for at, record, e in elements:
+            arguments[at] = record[0][e]  # for the dtypes and handles among them
+        iterate = run.compiled("body", layout.iteration, arguments)
+        while go_on and done != limit:
+            if elements:
+                here = limit - 1 - done if reverse else done
+                for at, record, e in elements:
+                    arguments[at] = record[here][e]
+            found = iterate(arguments)
+            for append, first, last in spans:
+                append(found[first:last])
+            if swapped:
+                values = [arguments[source] for _, source in swapped]
+                for (k, _), value in zip(swapped, values):
+                    arguments[k] = value
+            for k, number in moved:
+                arguments[k] = found[number]
+            done += 1
+            if done == 1:  # now it is known what an iteration is
+                iterate = run.compiled("body", layout.iteration, arguments)
+            if not counted:
+                go_on = _go_on(run, found[-1])
+    saved: list[Any] = [None] * (len(site.dtypes) - carried)
+    for record, (number, _, _) in zip(records, layout.spans):
+        if reverse:
             record.reverse()
-    return [*values[:carried], *records]
+        saved[number] = record
+    count = run.xp.asarray(np.array(done, np.int32))
+    return [count, arrays[1], *arguments[2:carried], *saved]
 
 
 for _type in ("While", "StatelessWhile"):
@@ -88,6 +185,7 @@ for _type in ("While", "StatelessWhile"):
         | {"_shapes": ..., "_saved": ..., "_reverse": False},
         infer=_infer,
         host=_host,
+        on_device=True,
         stateful=_type == "While",
     )
 
@@ -95,14 +193,14 @@ for _type in ("While", "StatelessWhile"):
 def _add(
     graph: Any,
     inputs: Sequence[Tensor],
-    cond: tuple[FunctionGraph, Sequence[feeds.Feed]],
+    cond: tuple[FunctionGraph | None, Sequence[feeds.Feed]],
     body: tuple[FunctionGraph, Sequence[feeds.Feed]],
     dims: Sequence[shapes.Partial],
     saved: list[Any],
     reverse: bool = False,
     name: str | None = None,
 ) -> list[Tensor]:
-    stateful = cond[0].is_stateful or body[0].is_stateful
+    stateful = any(g is not None and g.is_stateful for g in (cond[0], body[0]))
     found = graph.apply(
         "While" if stateful else "StatelessWhile",
         list(inputs),
@@ -130,16 +228,21 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     body: FunctionGraph = attrs["_body"]
     carried = len(body.outputs)
     fed = dict(zip(body.inputs, attrs["_feeds"]))
-    own = [k for k in range(carried) if dys[k] is not None]
-    own = [k for k in own if body.outputs[k].dtype.is_trainable]
+    own = [k for k in range(carried) if body.outputs[k].dtype.is_trainable]
+    # The engine puts zeros where no gradient arrives, but for lists.
+    dys = tuple(
+        zeros(op.graph, op.outputs[k]) if dy is None and k in own else dy
+        for k, dy in enumerate(dys)
+    )
     through = [
         (s, dy) for s, dy in zip(attrs["_saved"], dys[carried:]) if dy is not None
     ]
     elements = [feeds.trainable(saved) for saved, _ in through]
     ys = [body.outputs[k] for k in own] + [t for listed in elements for t in listed]
-    derivative = Derivative(body, ys, feeds.trainable(list(fed)))
+    fixed = [p for p, (i, e) in fed.items() if i >= carried and e is None]
+    derivative = Derivative(body, ys, feeds.trainable(list(fed)), fixed)
     graph = derivative.graph
-    invariants = _invariant_gradients(op, derivative, fed, carried)
+    invariants, sliced = _invariant_gradients(op, derivative, fed, carried)
     lists = [
         i for i, t in enumerate(op.inputs)
         if t.dtype is variant and feeds.has_element_gradient(derivative, fed, i)
@@ -155,10 +258,10 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
             for g in invariants.values()
         ]
         results = [
-            counter + 1,
+            counter,
             limit,
             *[_carried_gradient(derivative, body.inputs[k]) for k in own],
-            *[s + g for s, g in zip(sums, invariants.values())],
+            *[total([s, g]) for s, g in zip(sums, invariants.values())],
         ]
     with build.graph_context(op.graph):
         first = [
@@ -169,6 +272,7 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
             *[dy for _, dy in through],
         ]
     gathered = feeds.GradientInputs(op, first)
+    packs += [(g.values, g.indices) for g in sliced.values()]
     wanted = [*results, *(t for pack in packs for t in pack)]
     placeholders, places, saved = gathered.feeds(derivative, wanted, fed, carried)
     count = len(own)
@@ -187,14 +291,19 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     found = _add(
         op.graph,
         gathered.tensors,
-        _counted(op.graph),
+        (None, ()),
         (graph, [*((i, None) for i in range(len(results))), *list_feeds, *places]),
         dims,
         packs,
         reverse=not attrs["_reverse"],
     )
-    result = dict(zip([*own, *invariants], found[2:]))
-    result.update(zip(lists, found[len(results) :]))
+    result: dict[int, Any] = dict(zip([*own, *invariants], found[2:]))
+    saved_gradients = found[len(results) :]
+    result.update(zip(lists, saved_gradients))
+    for (index, slices), record in zip(sliced.items(), saved_gradients[len(lists) :]):
+        dense = _all_rows(op.graph, op.inputs[index], slices, record)
+        other = result.get(index)
+        result[index] = dense if other is None else total([other, dense])
     return [result.get(i) for i in range(len(op.inputs))]
 
 
@@ -208,34 +317,53 @@ def _carried_gradient(derivative: Derivative, x: Tensor) -> Tensor:
 
 def _invariant_gradients(
     op: Any, derivative: Derivative, fed: dict[Tensor, feeds.Feed], carried: int
-) -> dict[int, Tensor]:
-    """What one iteration adds to the gradient of each input that stays the same."""
+) -> tuple[dict[int, Tensor], dict[int, IndexedSlices]]:
+    """What an iteration adds to the gradient of each input that stays the same.
+
+    Tensors are summed up in the loop. Of IndexedSlices the loop keeps the rows, so that
+    an iteration costs what it touches, not the whole of what it gathers from.
+    """
     found: dict[int, Tensor] = {}
+    sliced: dict[int, IndexedSlices] = {}
     for index, x in enumerate(op.inputs):
-        if index < carried or x.dtype is variant or not x.dtype.is_trainable:
+        if index < carried or not x.dtype.is_trainable:
             continue
         terms = [
             derivative.gradients.get(p)
             for p, feed in fed.items()
             if feed == (index, None)
         ]
+        dims = handle_shape(x) if x.dtype is resource else x._shape
+        present = [t for t in terms if t is not None]
+        if len(present) == 1 and isinstance(present[0], IndexedSlices):
+            sliced[index] = present[0]
+            continue
         with build.graph_context(derivative.graph):
             gradient = densify(total(terms))
         if gradient is not None:
-            dims = handle_shape(x) if x.dtype is resource else x._shape
             gradient._shape = shapes.merge(gradient._shape, dims)
             found[index] = gradient
-    return found
+    return found, sliced
 
 
-def _counted(outer: Any) -> tuple[FunctionGraph, list[feeds.Feed]]:
-    """The condition counter < limit."""
-    graph = FunctionGraph(outer, "counted")
+def _all_rows(graph: Any, x: Tensor, slices: IndexedSlices, record: Tensor) -> Tensor:
+    """The dense gradient of ``x`` from the IndexedSlices of all iterations."""
+    parts = (slices.values, slices.indices)
     with build.graph_context(graph):
-        counter = graph.add_input(dtypes.int32, (), "counter")
-        limit = graph.add_input(dtypes.int32, (), "limit")
-        graph.outputs = [counter < limit]
-    return graph, [(0, None), (1, None)]
+        values, indices = graph.apply(
+            "ConcatSaved",
+            record,
+            _dtypes=[t.dtype for t in parts],
+            _shapes=[t._shape for t in parts],
+        )
+        dims = handle_shape(x) if x.dtype is resource else x._shape
+        if shapes.is_known(dims):
+            count = graph.convert(shapes.known(dims)[0], dtypes.int32)
+        else:
+            count = shape_of(x, graph=graph)[0]
+        dense: Tensor = graph.apply("UnsortedSegmentSum", values, indices, count)
+        dense._shape = shapes.merge(dense._shape, dims)
+    return dense
 
 
 # --- building -------------------------------------------------------------------------
@@ -423,13 +551,11 @@ def _build(
         leaves, _ = nest.flatten(returned)
         tensors = [body_graph.convert(leaf) for leaf in leaves]
         _check_alike(initial, dims, tensors)
-        body_graph.outputs = [counter + 1, limit_inside, *tensors]
+        body_graph.outputs = [counter, limit_inside, *tensors]
     cond_graph = started(f"{scope}cond")
     with build.graph_context(cond_graph):
-        counter, limit_inside, *variables = cond_graph.inputs
+        variables = cond_graph.inputs[2:]
         go_on = cond_graph.convert(cond(*rebuild(variables)))
-        if maximum is not None:
-            go_on = cond_graph.apply("LogicalAnd", counter < limit_inside, go_on)
         cond_graph.outputs = [go_on]
     places: dict[Tensor, int] = {}
     for inner in (body_graph, cond_graph):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gpugrad import dtypes, shapes
-from gpugrad.control.rows import UNWRITTEN, static_size
+from gpugrad.control.lists import element_vector
 from gpugrad.dtypes import DType, as_dtype
 from gpugrad.errors import GraphError
 from gpugrad.graph import build
 from gpugrad.graph.constant import constant_value
 from gpugrad.graph.tensor import Operation, Tensor
-from gpugrad.ops.check import assert_equal
-from gpugrad.ops.static import shape_of
 from gpugrad.shapes import TensorShape
 
 
@@ -45,7 +41,7 @@ class _Elements:
             raise GraphError(
                 f"Inconsistent shapes: saw {shapes.text(shape)} but expected "
                 f"{shapes.text(self.shape)}: the elements of a TensorArray have one "
-                "shape."
+                "shape, unless it is made with infer_shape=False."
             )
         if self.infers:
             self.shape = shapes.merge(self.shape, shape)
@@ -61,13 +57,15 @@ class TensorArray:
     ``size``:           how many elements, an int or an int tensor.
     ``dynamic_size``:   writing beyond the end makes the array longer.
     ``element_shape``:  the shape of an element, otherwise that of the first written.
-    ``infer_shape``:    False says nothing of the shape of what is read while the
-                        graph is built.
-    ``flow``:           a tensor [size, ...element] to start from instead of ``size``.
+    ``infer_shape``:    False lets elements differ in shape, to be joined by concat(),
+                        and says nothing of the shape of what is read while the graph
+                        is built.
+    ``flow``:           the flow of another TensorArray, to start from what that has.
 
     Elements that are not written are zeros. An index outside of the array is an
-    InvalidArgumentError, and so is an element of another shape than the others: all
-    elements stand in one tensor. The remaining arguments change nothing.
+    InvalidArgumentError, and so are elements of several shapes where they are stacked.
+    Writing costs nothing but the element, however long the array. The remaining
+    arguments change nothing.
     """
 
     def __init__(
@@ -97,22 +95,23 @@ class TensorArray:
         kind, element = as_dtype(dtype).base_dtype, shapes.as_partial(element_shape)
         graph = build.graph_of(size, flow)
         with graph.name_scope(name or "TensorArray"):
+            number = None
             if flow is None:
                 number = static_size(size)
-                rows = _empty(graph, kind, size, element)
-            else:
-                rows = graph.convert(flow, kind)
-                number = None if rows._shape is None else rows._shape[0]
-                if element is None and rows._shape is not None:
-                    element = rows._shape[1:]
-            self._flow: Tensor = graph.apply("TensorArrayFlow", rows)
+                flow = graph.apply(
+                    "TensorListReserve",
+                    element_vector(graph, element),
+                    graph.convert(size, dtypes.int32),
+                    element_dtype=kind,
+                )
+            self._flow: Tensor = graph.convert(flow, dtypes.variant)
         self._known = _Elements(
             kind, element, number, bool(dynamic_size), bool(infer_shape)
         )
 
     @property
     def flow(self) -> Tensor:
-        """The tensor [size, ...element] that holds the elements."""
+        """The tensor of dtype variant that holds the elements."""
         return self._flow
 
     @property
@@ -152,14 +151,6 @@ class TensorArray:
         successor._known = self._known
         return successor
 
-    def _rows(self, graph: Any) -> Tensor:
-        """All elements, with what is known of their shape."""
-        known = self._known
-        rows: Tensor = graph.apply(
-            "TensorArrayRows", self._flow, element_shape=known.shape, size=known.size
-        )
-        return rows
-
     def _scope(self, name: str | None, default: str, *values: Any) -> Any:
         return build.name_scope(name, default, [self._flow, *values])
 
@@ -174,28 +165,36 @@ class TensorArray:
             if self._known.size is not None:
                 count: Tensor = graph.convert(self._known.size, dtypes.int32)
             else:
-                count = shape_of(graph.adopt(self._flow), graph=graph)[0]
+                count = graph.apply("TensorListLength", self._flow)
         return count
 
     def read(self, index: Any, name: str | None = None) -> Tensor:
         """Element number ``index``."""
         with self._scope(name, "TensorArrayRead", index):
-            return self._taken(index)
+            return self._given("TensorListGetItem", index)
 
     def gather(self, indices: Any, name: str | None = None) -> Tensor:
         """The elements at the vector ``indices``, [n, ...element]."""
         with self._scope(name, "TensorArrayGather", indices):
-            return self._taken(indices)
-
-    def _taken(self, index: Any) -> Tensor:
-        graph = build.graph_of(self._flow, index)
-        taken: Tensor = graph.apply("GatherV2", self._rows(graph), index, 0)
-        return taken
+            return self._given("TensorListGather", indices)
 
     def stack(self, name: str | None = None) -> Tensor:
         """All elements as one tensor [size, ...element]."""
         with self._scope(name, "TensorArrayStack"):
-            return self._rows(build.graph_of(self._flow))
+            size = self._known.size
+            return self._given(
+                "TensorListStack", num_elements=-1 if size is None else size
+            )
+
+    def _given(self, op_type: str, *index: Any, **attrs: Any) -> Tensor:
+        """What a TensorList op of that type reads of the array."""
+        graph = build.graph_of(self._flow, *index)
+        indices = [graph.convert(i, dtypes.int32) for i in map(_as_int32, index)]
+        element = element_vector(graph, self._known.shape)
+        found: Tensor = graph.apply(
+            op_type, self._flow, *indices, element, element_dtype=self.dtype, **attrs
+        )
+        return found
 
     def concat(self, name: str | None = None) -> Tensor:
         """All elements one after another along their first axis."""
@@ -207,12 +206,19 @@ class TensorArray:
             )
         with self._scope(name, "TensorArrayConcat"):
             graph = build.graph_of(self._flow)
-            rows = self._rows(graph)
-            sizes = shape_of(rows, graph=graph)
-            whole = graph.apply("ConcatV2", [sizes[:1] * sizes[1:2], sizes[2:]], 0)
-            joined: Tensor = graph.apply("Reshape", rows, whole)
-            if shape is not None:
-                joined.set_shape((None, *shape[1:]))
+            if shape is not None and not self._known.infers:
+                shape = (None, *shape[1:])
+            element = element_vector(graph, shape)
+            joined: Tensor = graph.apply(
+                "TensorListConcatV2",
+                self._flow,
+                element,
+                graph.convert([], dtypes.int64),
+                element_dtype=self.dtype,
+            )[0]
+            size = self._known.size
+            if shape is not None and shape[0] is not None and size is not None:
+                joined.set_shape((shape[0] * size, *shape[1:]))
         return joined
 
     def write(self, index: Any, value: Any, name: str | None = None) -> TensorArray:
@@ -221,7 +227,15 @@ class TensorArray:
             graph = build.graph_of(self._flow, index, value)
             element = graph.convert(value, self.dtype)
             self._known.see(element._shape)
-            return self._put(graph, index, element)
+            return self._with(
+                graph.apply(
+                    "TensorListSetItem",
+                    self._flow,
+                    graph.convert(_as_int32(index), dtypes.int32),
+                    element,
+                    resize_if_index_out_of_bounds=self.dynamic_size,
+                )
+            )
 
     def scatter(self, indices: Any, value: Any, name: str | None = None) -> TensorArray:
         """The array with row i of ``value`` as element number ``indices[i]``."""
@@ -230,58 +244,69 @@ class TensorArray:
             elements = graph.convert(value, self.dtype)
             if elements._shape is not None:
                 self._known.see(elements._shape[1:])
-            return self._put(graph, indices, elements)
-
-    def _put(self, graph: Any, index: Any, value: Tensor) -> TensorArray:
-        index = graph.convert(index)
-        flow = self._flow
-        if self._known.dynamic:
-            flow = graph.apply("TensorArrayGrow", flow, index)
-        return self._with(graph.apply("TensorArrayPut", flow, index, value))
+            return self._with(
+                graph.apply(
+                    "TensorListScatterIntoExistingList",
+                    self._flow,
+                    elements,
+                    graph.convert(_as_int32(indices), dtypes.int32),
+                    resize_if_index_out_of_bounds=self.dynamic_size,
+                )
+            )
 
     def unstack(self, value: Any, name: str | None = None) -> TensorArray:
         """The array whose elements are the rows of ``value`` [size, ...element]."""
         with self._scope(name, "TensorArrayUnstack", value):
             graph = build.graph_of(self._flow, value)
-            return self._filled(graph, graph.convert(value, self.dtype))
+            rows = graph.convert(value, self.dtype)
+            known, shape = self._known, rows._shape
+            if shape is not None:
+                if not shape:
+                    raise GraphError("The elements of a TensorArray come from rows.")
+                known.see(shape[1:])
+                self._check_size(shape[0], rows)
+            element = element_vector(graph, known.shape)
+            return self._with(graph.apply("TensorListFromTensor", rows, element))
 
-    def _filled(self, graph: Any, rows: Tensor) -> TensorArray:
-        known, shape = self._known, rows._shape
-        if shape is not None:
-            if not shape:
-                raise GraphError("The elements of a TensorArray come from rows.")
-            known.see(shape[1:])
-            if not known.dynamic:
-                if None not in (shape[0], known.size) and shape[0] != known.size:
-                    raise GraphError(
-                        f"A TensorArray of size {known.size} cannot hold the "
-                        f"{shape[0]} rows of {rows.name!r}."
-                    )
-                known.size = known.size if known.size is not None else shape[0]
-        return self._with(graph.apply("TensorArrayFlow", rows))
+    def _check_size(self, count: int | None, rows: Tensor) -> None:
+        known = self._known
+        if known.dynamic or count is None:
+            return
+        if known.size is not None and known.size != count:
+            raise GraphError(
+                f"A TensorArray of size {known.size} cannot hold the {count} rows of "
+                f"{rows.name!r}."
+            )
+        known.size = count
 
     def split(self, value: Any, lengths: Any, name: str | None = None) -> TensorArray:
         """The array whose element i is the next ``lengths[i]`` rows of ``value``.
 
-        All lengths are the same, as the elements have one shape.
+        Lengths that differ need ``infer_shape=False``.
         """
         with self._scope(name, "TensorArraySplit", value, lengths):
             graph = build.graph_of(self._flow, value, lengths)
-            whole = graph.convert(value, self.dtype)
-            parts = graph.convert(lengths, dtypes.int32)
-            known = constant_value(parts)
-            if known is not None and (known != known[:1]).any():
-                raise GraphError(
-                    f"The lengths {known.tolist()} of the elements differ: the "
-                    "elements of a TensorArray have one shape."
-                )
-            checks = [] if known is not None else [assert_equal(parts, parts[:1])]
-            with graph.control_dependencies(checks):
-                rest = shape_of(whole, graph=graph)[1:]
-                count = shape_of(parts, graph=graph)
-                sizes = graph.apply("ConcatV2", [count, parts[:1], rest], 0)
-                rows = graph.apply("Reshape", whole, sizes)
-            return self._filled(graph, rows)
+            rows = graph.convert(value, self.dtype)
+            parts = graph.convert(lengths)
+            if parts.dtype is not dtypes.int64:
+                parts = graph.apply("Cast", parts, DstT=dtypes.int64)
+            sizes = constant_value(parts)
+            known = self._known
+            first = None
+            if sizes is not None and sizes.size:
+                if (sizes != sizes[0]).any():
+                    if known.infers:
+                        raise GraphError(
+                            f"The lengths {sizes.tolist()} of the elements differ: "
+                            "make the TensorArray with infer_shape=False."
+                        )
+                else:
+                    first = int(sizes[0])
+                self._check_size(len(sizes), rows)
+            if rows._shape is not None:
+                known.see((first, *rows._shape[1:]))
+            element = element_vector(graph, known.shape)
+            return self._with(graph.apply("TensorListSplit", rows, element, parts))
 
     def close(self, name: str | None = None) -> Operation:
         """An operation that does nothing: there is nothing to let go of."""
@@ -289,12 +314,14 @@ class TensorArray:
         return nothing
 
 
-def _empty(graph: Any, dtype: DType, size: Any, element: shapes.Partial) -> Tensor:
-    """The elements before any is written."""
-    tail = shapes.known(element) if shapes.is_known(element) else UNWRITTEN
-    dims: Any = [size, *tail]
-    if not isinstance(size, Tensor):
-        dims = np.array(dims, np.int32)
-    zero = np.zeros((), dtype.np_dtype)
-    rows: Tensor = graph.apply("Fill", graph.convert(dims), graph.convert(zero))
-    return rows
+def static_size(size: Any) -> int | None:
+    """The number that a size is, None if it is not known before the graph runs."""
+    value = constant_value(size) if isinstance(size, Tensor) else size
+    return None if value is None else int(value)
+
+
+def _as_int32(index: Any) -> Any:
+    """An index, which may be an int64 tensor."""
+    if isinstance(index, Tensor) and index.dtype is not dtypes.int32:
+        return index.graph.apply("Cast", index, DstT=dtypes.int32)
+    return index

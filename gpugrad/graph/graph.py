@@ -338,6 +338,15 @@ class Graph:
             f"{tensor.op.graph} and {self})."
         )
 
+    def copy_of(self, op: Operation, inputs: Sequence[Tensor]) -> Operation:
+        """An operation like ``op``, of another graph, on ``inputs`` of this one."""
+        name = op.name.rpartition("/")[2]
+        made = self._append(op.spec, name, tuple(inputs), dict(op.attrs))
+        if isinstance(made, Operation):
+            return made
+        tensor: Tensor = made[0] if isinstance(made, list) else made
+        return tensor.op
+
     def add_output(self, op: Operation, dtype: DType, shape: shapes.Partial) -> Tensor:
         """One more output of a call, a branch or a loop of this graph.
 

@@ -69,7 +69,11 @@ class OpSpec:
     ``host``:   ``host(run, site, arrays) -> [array, ...]``: instead of lower, for
                 ops whose output shapes depend on data, or that call Python.
     ``attrs``:  defaults of the attributes; ... marks one that must be given.
+    ``on_device``: host takes and gives the device's arrays as they are, and lists
+                (dtype variant): it runs bodies, or sorts values, but does no
+                arithmetic.
     ``inline``: ``inline(op) -> Inlined``: the body that stands in for a call.
+    ``alias``:  the output is the input: nothing runs where the host made that.
     ``elementwise``: outputs broadcast the inputs; the gradient engine sums each
                 input gradient down to its input's shape.
     ``stateful``: reads or writes state: never merged, kept in program order.
@@ -82,7 +86,9 @@ class OpSpec:
     lower: Callable[..., Any] | None = None
     value: Callable[..., Any] | None = None
     host: Callable[..., Any] | None = None
+    on_device: bool = False
     inline: Callable[..., Any] | None = None
+    alias: bool = False
     elementwise: bool = False
     stateful: bool = False
     defined_at: str = ""

@@ -49,13 +49,14 @@ class Site(NamedTuple):
     """One op at lowering: attributes, input views, and the dtypes of its outputs.
 
     ``control`` holds what the op's control inputs produced. ``inputs`` of dtype
-    resource are Handles.
+    resource are Handles. ``wanted``, for ops on the host: which outputs are read.
     """
 
     attrs: dict[str, Any]
     inputs: tuple[Any, ...]
     dtypes: tuple[DType, ...]
     control: tuple[View, ...] = ()
+    wanted: tuple[bool, ...] = ()
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:

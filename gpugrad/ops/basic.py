@@ -109,7 +109,14 @@ def _identity_n_lower(b: Builder, site: Site) -> Any:
     return site.inputs
 
 
-family.op("Identity", "input", infer=same_as_input, lower=_same, value=_same_value)
+family.op(
+    "Identity",
+    "input",
+    infer=same_as_input,
+    lower=_same,
+    value=_same_value,
+    alias=True,
+)
 family.op(
     "IdentityN",
     (Input("input", attr=None, number="N"),),
@@ -162,7 +169,14 @@ def convert_to_tensor_or_indexed_slices(
 
 # --- StopGradient, PreventGradient --------------------------------------------------
 
-family.op("StopGradient", "input", infer=same_as_input, lower=_same, value=_same_value)
+family.op(
+    "StopGradient",
+    "input",
+    infer=same_as_input,
+    lower=_same,
+    value=_same_value,
+    alias=True,
+)
 family.no_gradient("StopGradient")
 family.op(
     "PreventGradient",
@@ -171,6 +185,7 @@ family.op(
     infer=same_as_input,
     lower=_same,
     value=_same_value,
+    alias=True,
 )
 
 

@@ -7,32 +7,34 @@ host, it is several stages with the host in between.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gpugrad.backends.base import Array, Backend, Executable, StepError
 from gpugrad.collector import collecting_seldom
-from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage
+from gpugrad.compiler.lower import Bound, NeedsInput, Stage, lower_stage, not_fed
 from gpugrad.compiler.pipeline import optimize
-from gpugrad.compiler.schedule import Item, Schedule, schedule_function
-from gpugrad.dtypes import DType, of_numpy, variant
+from gpugrad.compiler.schedule import Schedule
+from gpugrad.dtypes import of_numpy
 from gpugrad.errors import InvalidArgumentError, OpError, describe
 from gpugrad.graph.tensor import Operation
-from gpugrad.kir.builder import Handle, Site
+from gpugrad.kir.builder import Handle
 from gpugrad.kir.program import Program, node_of
 from gpugrad.runtime import memory
+from gpugrad.runtime.host import HostStep
 from gpugrad.runtime.variables import VariableStore
 
 # A feed that shapes depend on is part of a plan's key by value; a feed larger than
 # this is never one (sizes and axes are short).
 _STATIC_LIMIT = 4096
-# Stages kept for one plan, and the bytes that they may hold, of which some few
-# versions of each stage are kept all the same. A batch size that changes every time
-# would otherwise fill the memory; the oldest goes first.
-_STAGES_LIMIT = 64
+# The bytes that the stages of one plan may hold, in arrays and in code, of which some
+# few versions of each stage are kept all the same. A batch size that changes every
+# time would otherwise fill the memory; the oldest goes first.
 _STAGES_BYTES = 1 << 28
+_BYTES_A_STEP = 1 << 12
 _VERSIONS_KEPT = 4
 # Runs inside one run (loop iterations) draw their own random numbers: each run has
 # this many to give away.
@@ -47,7 +49,15 @@ class Context:
     store's when the run has succeeded.
     """
 
-    __slots__ = ("arrays", "backend", "generation", "private", "step", "store")
+    __slots__ = (
+        "arrays",
+        "backend",
+        "generation",
+        "owned",
+        "private",
+        "step",
+        "store",
+    )
 
     def __init__(self, store: VariableStore, backend: Backend, number: int) -> None:
         self.store = store
@@ -55,6 +65,7 @@ class Context:
         self.arrays = store.arrays
         self.generation = store.generation
         self.private = False
+        self.owned: set[int] = set()
         self.step = number * _RUNS_WITHIN
 
     def next_step(self) -> int:
@@ -69,6 +80,14 @@ class Context:
         copy.arrays = list(self.arrays)
         copy.private = True
         return copy
+
+    def own(self, slots: Sequence[int]) -> None:
+        """Copy variables that are about to be written, once in a run."""
+        for slot in slots:
+            if slot not in self.owned:
+                self.owned.add(slot)
+                old = self.arrays[slot]
+                self.arrays[slot] = None if old is None else old.copy()
 
     def publish(self, private: Context) -> None:
         """Take over what a private copy has become."""
@@ -90,15 +109,58 @@ class Context:
 
 
 class _Compiled:
-    """A stage ready to run."""
+    """A stage ready to run, for one set of shapes."""
 
-    __slots__ = ("executable", "fresh_slots", "generation", "stage")
+    __slots__ = (
+        "commits",
+        "dead",
+        "executable",
+        "fresh_slots",
+        "generation",
+        "gives",
+        "held_bytes",
+        "host",
+        "known",
+        "program",
+        "shapes",
+        "stop",
+        "takes",
+    )
 
-    def __init__(self, stage: Stage, executable: Executable, generation: int) -> None:
-        self.stage = stage
+    def __init__(
+        self,
+        stage: Stage,
+        executable: Executable | None,
+        generation: int,
+        shapes: list[tuple[int, Any]],
+        known: list[tuple[int, bytes]],
+    ) -> None:
+        self.takes, self.gives = stage.takes, stage.gives
+        self.stop = stage.stop
+        self.host: HostStep | None = None
+        self.program = stage.program
+        self.commits = tuple(c.slot for c in stage.program.commits)
         self.executable = executable
         self.generation = generation
+        self.shapes = shapes
+        self.known = known
+        self.held_bytes = (
+            stage.program.arena_bytes + len(stage.program.steps) * _BYTES_A_STEP
+        )
         self.fresh_slots: tuple[int, ...] = ()
+        self.dead: tuple[int, ...] = ()
+
+    def fits(self, values: list[Any], context: Context) -> bool:
+        """True when it was compiled for values like these."""
+        if self.generation != context.generation:
+            return False
+        for number, shape in self.shapes:
+            if values[number].shape != shape:
+                return False
+        for number, known in self.known:
+            if context.backend.to_host(values[number]).tobytes() != known:
+                return False
+        return True
 
 
 class Plan:
@@ -112,9 +174,15 @@ class Plan:
             places = {number: i for i, number in enumerate(unique)}
             self.order = [places[n] for n in schedule.fetches]
         self._stages: dict[Any, _Compiled] = {}
-        # Positions, by stage start, of the values that are part of the key.
+        # By start: the stage that ran last, the values there may be, and those of
+        # them whose values shapes depend on.
+        self._latest: dict[int, _Compiled] = {}
+        self._live: dict[int, list[int]] = {}
         self._static: dict[int, set[int]] = {}
-        self.functions: dict[Any, Plan] = {}
+        # The ops that always run on the host, by their place; what else a run starts
+        # with: handles and constants, by value number.
+        self._hosts: list[HostStep | None] = []
+        self._blank: list[Any] = []
         # The items that must run on the host show that several stages are certain.
         self.single = all(i.op.spec.lower is not None for i in schedule.items)
         memory.register(self)
@@ -126,7 +194,8 @@ class Plan:
             if (
                 compiled is not None
                 and compiled.generation == context.generation
-                and compiled.stage.stop == len(self.schedule.items)
+                and compiled.stop == len(self.schedule.items)
+                and compiled.executable is not None
             ):
                 results = self._execute(compiled, feeds, context)
                 if compiled.fresh_slots:
@@ -135,44 +204,121 @@ class Plan:
                 if order is not None:
                     results = _distinct([results[i] for i in order])
                 return results
-        values = dict(zip(self.schedule.inputs, feeds))
-        results = self._run_stages(values, context)
+        results = self.call(feeds, context)
         return results if self.order is None else _distinct(results)
 
     # --- several stages ---------------------------------------------------------------
 
-    def _run_stages(self, values: dict[int, Array], context: Context) -> list[Array]:
-        schedule = self.schedule
+    def call(self, arguments: Sequence[Any], context: Context) -> list[Any]:
+        """The fetched values, for any number of stages and anything on the host."""
+        blank = self._blank or self._started(context)
+        values = blank.copy()
+        values[: len(arguments)] = arguments  # feeds are numbered first
+        hosts, latest = self._hosts, self._latest
         now = context
-        start = 0
-        while True:
-            compiled = self._compiled(start, values, now)
-            stage = compiled.stage
-            if stage.stop < len(schedule.items) and not now.private:
-                now = context.made_private()
-            if now.private:
-                # Commits write in place: let them write to copies.
-                for commit in stage.program.commits:
-                    old = now.arrays[commit.slot]
-                    now.arrays[commit.slot] = None if old is None else old.copy()
-            takes = [values[n] for n in stage.takes]
-            results = self._execute(compiled, takes, now)
-            values.update(zip(stage.gives, results))
-            if compiled.fresh_slots:
-                self._committed(now)
-            start = stage.stop
-            if stage.host is not None:
-                # Even after the last item comes a stage: it copies what is fetched,
-                # for what a host op gives may be a feed or an array of the user's.
-                self._run_host(stage.host, values, now)
+        start, stop = 0, len(hosts)
+        # Even after a last op on the host comes a stage: it copies what is fetched,
+        # which may be a feed or an array of the user's.
+        copied = self.schedule.lends
+        while start < stop or not copied:
+            host = hosts[start] if start < stop else None
+            if host is not None:
+                if not now.private:
+                    now = context.made_private()
+                host.run(values, now)
                 start += 1
-            elif start == len(schedule.items):
-                break
-            for number in [n for n in values if schedule.last_use[n] < start]:
-                del values[number]
+                continue
+            compiled = latest.get(start)
+            if compiled is None or not compiled.fits(values, now):
+                compiled = latest[start] = self._compiled(start, values, now)
+            start = compiled.stop
+            if start < stop and not now.private:
+                now = context.made_private()
+            if compiled.executable is not None:
+                if now.private and compiled.commits:
+                    now.own(compiled.commits)
+                takes = [values[n] for n in compiled.takes]
+                results = self._execute(compiled, takes, now)
+                for number, result in zip(compiled.gives, results):
+                    values[number] = result
+                if compiled.fresh_slots:
+                    self._committed(now)
+            for number in compiled.dead:
+                values[number] = None
+            if compiled.host is not None:
+                compiled.host.run(values, now)
+                start += 1
+            else:
+                copied = copied or start == stop
         if now is not context:
             context.publish(now)
-        return [values[n] for n in schedule.fetches]
+        return [values[n] for n in self.schedule.fetches]
+
+    def caller(self, context: Context) -> Callable[[Sequence[Any]], list[Any]]:
+        """call() in one run, many times: where all is one stage, it is all there is."""
+        compiled = self._latest.get(0)
+        if (
+            compiled is None
+            or compiled.executable is None
+            or not self.schedule.lends
+            or compiled.stop < len(self.schedule.items)
+            or compiled.host is not None
+            or compiled.commits
+            or compiled.known
+            or list(compiled.gives) != self.schedule.fetches
+            or compiled.generation != context.generation
+        ):
+            return lambda arguments: self.call(arguments, context)
+        shapes, takes, run = compiled.shapes, compiled.takes, compiled.executable.run
+
+        def call(arguments: Sequence[Any]) -> list[Any]:
+            for number, shape in shapes:
+                if arguments[number].shape != shape:
+                    return self.call(arguments, context)
+            context.step += 1
+            feeds = [arguments[n] for n in takes]
+            try:
+                return run(feeds, context.arrays, context.step)
+            except StepError as error:
+                _refuse_to_run_again(compiled.program, error)
+            return self._execute_again(compiled, feeds, context)
+
+        return call
+
+    def _started(self, context: Context) -> list[Any]:
+        """What the first run finds out: where the host works, and with what."""
+        schedule = self.schedule
+        items = schedule.items
+        backend = context.backend
+        blank: list[Any] = [None] * len(schedule.last_use)
+        for number, op in schedule.handles.items():
+            blank[number] = op
+        for number, (value, dtype) in schedule.consts.items():
+            blank[number] = backend.to_device(value, dtype)
+        self._hosts = [
+            None if item.op.spec.lower is not None else self._host_step(index)
+            for index, item in enumerate(items)
+            if item.op.spec.lower is not None or item.op.spec.host is not None
+        ]
+        if len(self._hosts) < len(items):
+            missing = next(
+                i for i in items if i.op.spec.lower is None and i.op.spec.host is None
+            )
+            raise not_fed(missing.op)
+        self._blank = blank
+        return blank
+
+    def _host_step(self, index: int) -> HostStep:
+        schedule = self.schedule
+        item = schedule.items[index]
+        dead = [
+            n
+            for n in set(item.ins)
+            if schedule.last_use[n] <= index
+            and n not in schedule.handles
+            and n not in schedule.consts
+        ]
+        return HostStep(item, schedule.last_use, dead, Plan)
 
     @staticmethod
     def _committed(context: Context) -> None:
@@ -181,21 +327,31 @@ class Plan:
         if not context.private:
             context.store.generation = context.generation
 
-    def _compiled(
-        self, start: int, values: dict[int, Array], context: Context
-    ) -> _Compiled:
+    def _live_at(self, start: int) -> list[int]:
+        """The arrays that there are when the item at ``start`` is next."""
+        schedule = self.schedule
+        made = [*schedule.inputs]
+        for item in schedule.items[:start]:
+            made += item.outs
+        hidden = schedule.lists | schedule.handles.keys() | schedule.consts.keys()
+        return [n for n in made if schedule.last_use[n] >= start and n not in hidden]
+
+    def _compiled(self, start: int, values: list[Any], context: Context) -> _Compiled:
         static = self._static.get(start, set())
-        last_use = self.schedule.last_use
-        live = [
-            n for n in values if last_use[n] >= start and type(values[n]) is not list
-        ]
+        live = self._live.get(start)
+        if live is None:
+            live = self._live[start] = self._live_at(start)
         while True:
-            key: Any = (start, tuple(tuple(values[n].shape) for n in live))
+            shapes = tuple([tuple(values[n].shape) for n in live])
+            key: Any = (start, shapes)
+            known: list[tuple[int, bytes]] = []
             if static:
                 known = [
-                    context.backend.to_host(values[n]) for n in live if n in static
+                    (n, context.backend.to_host(values[n]).tobytes())
+                    for n in live
+                    if n in static
                 ]
-                key = (*key, tuple(v.tobytes() for v in known))
+                key = (start, shapes, tuple(known))
             found = self._stages.get(key)
             if found is not None and found.generation == context.generation:
                 return found
@@ -205,7 +361,7 @@ class Plan:
             try:
                 with collecting_seldom():
                     stage = lower_stage(self.schedule, start, bound, context.handle)
-                    return self._keep(key, stage, context)
+                    return self._keep(key, stage, context, live, known)
             except NeedsInput as need:
                 if values[need.number].size > _STATIC_LIMIT:
                     raise InvalidArgumentError(
@@ -217,21 +373,36 @@ class Plan:
                 static = self._static.setdefault(start, set())
                 static.add(need.number)
 
-    def _keep(self, key: Any, stage: Stage, context: Context) -> _Compiled:
+    def _keep(
+        self,
+        key: Any,
+        stage: Stage,
+        context: Context,
+        live: list[int],
+        known: list[tuple[int, bytes]],
+    ) -> _Compiled:
         program = optimize(stage.program, target=context.backend.target)
-        stage = Stage(
-            program, stage.takes, stage.gives, stage.start, stage.stop, stage.host
+        stage = replace(stage, program=program)
+        executable = None
+        if program.steps or program.outputs or program.commits:
+            executable = self._load(program, context.backend)
+        compiled = _Compiled(
+            stage, executable, context.generation, list(zip(live, key[1])), known
         )
-        executable = self._load(program, context.backend)
-        compiled = _Compiled(stage, executable, context.generation)
         compiled.fresh_slots = tuple(
             c.slot
             for c in program.commits
             if context.arrays[c.slot] is None
             or tuple(context.arrays[c.slot].shape) != c.view.shape
         )
+        last_use = self.schedule.last_use
+        compiled.dead = tuple(
+            n for n in [*live, *stage.gives] if last_use[n] < stage.stop
+        )
+        if stage.host is not None:
+            compiled.host = self._host_step(stage.stop)
         self._stages.pop(key, None)
-        self._make_room(program.arena_bytes)
+        self._make_room(compiled.held_bytes)
         self._stages[key] = compiled
         return compiled
 
@@ -253,43 +424,49 @@ class Plan:
     ) -> list[Array]:
         """Run a stage; if memory runs out, again when the others have given back."""
         number = context.next_step()
-        executable, program = compiled.executable, compiled.stage.program
+        executable = compiled.executable
+        assert executable is not None
         try:
             return executable.run(feeds, context.arrays, number)
         except StepError as error:
-            if not isinstance(error.cause, MemoryError):
-                raise
-            if not memory.may_run_again(program):
-                raise memory.exhausted(program, error.cause, error.origin) from error
+            _refuse_to_run_again(compiled.program, error)
+        return self._execute_again(compiled, feeds, context)
+
+    @staticmethod
+    def _execute_again(
+        compiled: _Compiled, feeds: Sequence[Array], context: Context
+    ) -> list[Array]:
+        """Run a stage that memory ran out for, when the others have given back."""
         memory.release(context.backend, compiled)
+        executable = compiled.executable
+        assert executable is not None
         try:
-            return executable.run(feeds, context.arrays, number)
+            return executable.run(feeds, context.arrays, context.step)
         except StepError as error:
             if not isinstance(error.cause, MemoryError):
                 raise
-            raise memory.exhausted(program, error.cause, error.origin) from error
+            raise memory.exhausted(
+                compiled.program, error.cause, error.origin
+            ) from error
 
     def held_bytes(self) -> int:
         """What the compiled stages hold between runs."""
         stages = list(self._stages.values())
-        return sum(memory.footprint(c.stage.program).held for c in stages)
+        return sum(memory.footprint(c.program).held for c in stages)
 
     def forget(self, keep: Any) -> None:
         """Let go of the compiled stages, but for ``keep``."""
         stages = list(self._stages.items())
         self._stages = {key: stage for key, stage in stages if stage is keep}
+        self._latest.clear()
 
     def _make_room(self, needed: int) -> None:
         """Forget the oldest stages, so that one more with so many bytes may come."""
         stages = self._stages
-        held = needed + sum(c.stage.program.arena_bytes for c in stages.values())
+        held = needed + sum(c.held_bytes for c in stages.values())
         few = _VERSIONS_KEPT * len({key[0] for key in stages})
-        while stages and (
-            len(stages) >= _STAGES_LIMIT
-            or (held > _STAGES_BYTES and len(stages) >= few)
-        ):
-            oldest = stages.pop(next(iter(stages)))
-            held -= oldest.stage.program.arena_bytes
+        while held > _STAGES_BYTES and len(stages) >= few and stages:
+            held -= stages.pop(next(iter(stages))).held_bytes
 
     @staticmethod
     def _bind(array: Array, static: bool, backend: Backend) -> Bound:
@@ -298,68 +475,13 @@ class Plan:
         value = backend.to_host(array).copy() if static else None
         return Bound(dtype, tuple(array.shape), value)
 
-    def _run_host(self, item: Item, values: dict[int, Any], context: Context) -> None:
-        """Run an op on the host.
 
-        Values of dtype variant are Python lists of arrays, which only such ops read.
-        """
-        op = item.op
-        backend = context.backend
-        arrays = [
-            self.schedule.handles[n]
-            if n in self.schedule.handles
-            else _leave_device(values[n], backend)
-            for n in item.ins
-        ]
-        outputs = op.outputs[: len(item.outs)]
-        while (
-            outputs
-            and outputs[-1].dtype is variant
-            and self.schedule.last_use[item.outs[len(outputs) - 1]] < 0
-        ):
-            outputs = outputs[:-1]
-        site = Site(op.attrs, (), tuple([t.dtype for t in outputs]))
-
-        def run(body: Any, arguments: Sequence[Any], results: Any = None) -> list[Any]:
-            return self._run_function(body, arguments, results, context)
-
-        try:
-            results = op.spec.host(run, site, arrays)  # type: ignore[misc]
-        except OpError as error:
-            if error.op is not None:
-                raise
-            raise type(error)(None, op, f"{error} [{describe(op)}]") from error
-        except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-            raise InvalidArgumentError(None, op, f"{error} [{describe(op)}]") from error
-        outs = item.outs[: len(outputs)]
-        for number, result, tensor in zip(outs, results, outputs, strict=True):
-            values[number] = _enter_device(result, tensor.dtype, backend)
-
-    def _run_function(
-        self, body: Any, arguments: Sequence[Any], results: Any, context: Context
-    ) -> list[Any]:
-        """Run a sub-graph on host values, inside this run's state.
-
-        ``results`` are tensors of the body, by default its outputs. Arguments for
-        resource inputs are the handle ops that _run_host passed on.
-        """
-        wanted = tuple(body.outputs if results is None else results)
-        variables = tuple(a for a in arguments if isinstance(a, Operation))
-        key = (body, wanted, variables)
-        plan = self.functions.get(key)
-        if plan is None:
-            plan = self.functions[key] = Plan(schedule_function(body, wanted, {}))
-            for number, argument in zip(plan.schedule.inputs, arguments):
-                if isinstance(argument, Operation):
-                    plan.schedule.handles[number] = argument
-        backend = context.backend
-        values = {
-            n: _enter_device(a, p.dtype, backend)
-            for n, p, a in zip(plan.schedule.inputs, body.inputs, arguments)
-            if not isinstance(a, Operation)
-        }
-        found = plan._run_stages(values, context)
-        return [_leave_device(r, backend) for r in found]
+def _refuse_to_run_again(program: Program, error: StepError) -> None:
+    """Raise the error, unless memory ran out and the program can run twice."""
+    if not isinstance(error.cause, MemoryError):
+        raise error
+    if not memory.may_run_again(program):
+        raise memory.exhausted(program, error.cause, error.origin) from error
 
 
 def _distinct(results: list[Array]) -> list[Array]:
@@ -370,14 +492,6 @@ def _distinct(results: list[Array]) -> list[Array]:
         found.append(result.copy() if id(result) in seen else result)
         seen.add(id(result))
     return found
-
-
-def _leave_device(value: Any, backend: Backend) -> Any:
-    return value if type(value) is list else backend.to_host(value)
-
-
-def _enter_device(value: Any, dtype: DType, backend: Backend) -> Any:
-    return value if dtype is variant else backend.to_device(value, dtype)
 
 
 def step_error(error: StepError) -> Exception:

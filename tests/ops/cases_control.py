@@ -128,9 +128,31 @@ def _scattered_array(x: Any, w: Any) -> Any:
 
 def _array_that_grows(x: Any, w: Any) -> Any:
     array = tf.TensorArray(tf.float64, size=1, dynamic_size=True).write(0, x * w)
-    body = lambda i, a: (i + 1, a.write(i, tf.sin(a.read(i - 1))))  # noqa: E731
-    _, array = tf.while_loop(lambda i, _: i < 4, body, [1, array])
+    array = array.write(1, tf.cos(x))
+
+    def body(i: Any, a: Any) -> Any:
+        return i + 1, a.write(i, tf.sin(a.read(i - 1)) * a.read(i - 2))
+
+    _, array = tf.while_loop(lambda i, _: i < 4, body, [2, array])
     return array.gather([0, 3, 3, 1])
+
+
+def _split_and_joined(x: Any, w: Any) -> Any:
+    parts = tf.TensorArray(tf.float64, size=2, infer_shape=False)
+    parts = parts.split(tf.sin(x * w), [1, 2])
+    joined = tf.TensorArray(tf.float64, size=3, infer_shape=False)
+    joined = joined.write(0, parts.read(1) * w).write(1, parts.read(0) * x[2])
+    return tf.reshape(joined.write(2, parts.read(1)).concat(), [5])
+
+
+def _gathered_in_loop(x: Any, w: Any) -> Any:
+    table = tf.sin(x * w)
+    body = lambda i, a: (i + 1, tf.sin(a) * tf.gather(table, i % 3) * w)  # noqa: E731
+    return tf.while_loop(lambda i, _: i < 5, body, [1, w])[1]
+
+
+def _slope_of_gathered(x: Any, w: Any) -> Any:
+    return tf.gradients(_gathered_in_loop(x, w), x)[0]
 
 
 def _mapped_and_scanned(x: Any, w: Any) -> Any:
@@ -154,10 +176,19 @@ CASES = [
     Case("StatelessWhile", _call_in_loop, [VECTOR, VECTOR], label="with_a_call"),
     Case("While", _loop_with_state, [VECTOR]),
     Case("StatelessWhile", _mapped_and_scanned, [VECTOR, SCALAR], label="over_rows"),
-    Case("TensorArrayFlow", _array_in_loop, [VECTOR, SCALAR]),
-    Case("TensorArrayRows", _array_in_loop, [VECTOR, SCALAR]),
-    Case("TensorArrayPut", _scattered_array, [VECTOR, SCALAR]),
-    Case("TensorArrayGrow", _array_that_grows, [VECTOR, SCALAR]),
+    Case("TensorListFromTensor", _array_in_loop, [VECTOR, SCALAR]),
+    Case("TensorListStack", _array_in_loop, [VECTOR, SCALAR]),
+    Case("TensorListGetItem", _array_that_grows, [VECTOR, SCALAR]),
+    Case("TensorListSetItem", _array_that_grows, [VECTOR, SCALAR]),
+    Case("TensorListWithout", _array_that_grows, [VECTOR, SCALAR]),
+    Case("SumLists", _scattered_array, [VECTOR, SCALAR]),
+    Case("TensorListGather", _array_that_grows, [VECTOR, SCALAR]),
+    Case("TensorListScatterIntoExistingList", _scattered_array, [VECTOR, SCALAR]),
+    Case("TensorListResize", _array_in_loop, [VECTOR, SCALAR]),
+    Case("TensorListConcatV2", _split_and_joined, [VECTOR, SCALAR]),
+    Case("TensorListSplit", _split_and_joined, [VECTOR, SCALAR]),
+    Case("ConcatSaved", _slope_of_gathered, [VECTOR, SCALAR]),
+    Case("SplitSaved", _slope_of_gathered, [VECTOR, SCALAR]),
     Case("IdentityN", _identities, [VECTOR, VECTOR]),
     Case("IdentityN", _custom, [VECTOR, VECTOR], label="custom_gradient"),
     Case("RecomputeBarrier", _recomputed, [VECTOR, VECTOR]),

@@ -82,6 +82,8 @@ def _scaled(gradient: tf.Tensor | None) -> tf.Tensor | None:
     if gradient is None:
         return None
     dense = tf.convert_to_tensor(gradient)
+    if dense.dtype is tf.variant:  # a list has no product, but a sum
+        return dense.graph.apply("SumLists", [dense, dense])
     if dense.dtype.is_complex or dense.dtype.is_floating:
         return tf.cast(1.01, dense.dtype) * dense
     return gradient
