@@ -376,7 +376,7 @@ def test_a_mask_that_is_constant_needs_no_host():
         session.run(y, {x: M})
         (plan,) = [p.plan for p in session._prepared.values()]
         (stage,) = plan._stages.values()
-        assert stage.stage.stop == len(plan.schedule.items)
+        assert stage.stop == len(plan.schedule.items)
 
 
 def test_the_same_plan_for_other_data():
