@@ -17,6 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gpugrad import dtypes
 from gpugrad.backends.base import StepError
@@ -29,6 +31,8 @@ from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.order import done_before
 from gpugrad.kir.program import GATE, HOME, Call, Program, Step
+from gpugrad.kir.verify import check_program
+from tests.backends.programs import Trial, trials
 from tests.backends.schedules import (
     Draft,
     Probe,
@@ -38,6 +42,7 @@ from tests.backends.schedules import (
     random_streams,
     without,
 )
+from tests.backends.test_numpy_programs import _equal
 
 _SCHEDULES = int(os.environ.get("GPUGRAD_STRESS", "5000"))
 _PROGRAMS_EACH = 4  # assignments of one Program
@@ -127,6 +132,25 @@ def test_no_schedule_changes_a_result(workers: Workers) -> None:
         "on both sides: no difference\n"
     )
     assert gated > runs // 10
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(trial=trials(), seed=st.integers(0, 2**32))
+def test_random_kernels_on_threads(trial: Trial, seed: int, workers: Workers) -> None:
+    """Folds, selects, casts and strided views, with the scratch that they take."""
+    rng = np.random.default_rng(seed)
+    outputs, committed = trial.expected()
+    program = on_streams(trial.program, random_streams(rng, trial.program, 3))
+    program = order_streams(program)
+    check_program(program)
+    executable = NumpyExecutable(program, workers)
+    for _ in range(3):
+        variables = [None if v is None else v.copy() for v in trial.variables]
+        results = executable.run(trial.inputs, variables, 0)
+        for found, wanted in zip(results, outputs, strict=True):
+            _equal(found, wanted, executable.source)
+        for slot, wanted in committed.items():
+            _equal(variables[slot], wanted, executable.source)
 
 
 # --- planted bugs ---------------------------------------------------------------------
