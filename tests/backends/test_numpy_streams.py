@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpugrad import dtypes
+from gpugrad import config, dtypes
 from gpugrad.backends.base import StepError
 from gpugrad.backends.numpy.backend import NumpyExecutable
 from gpugrad.backends.numpy.streams import Workers
@@ -143,7 +143,10 @@ def test_random_kernels_on_threads(trial: Trial, seed: int, workers: Workers) ->
     program = on_streams(trial.program, random_streams(rng, trial.program, 3))
     program = order_streams(program)
     check_program(program)
-    executable = NumpyExecutable(program, workers)
+    settings = config.current()
+    if seed % 2:  # tiles of a few elements, shared by threads of the pool
+        settings = replace(settings, tile_bytes=64, share_ns=1, num_threads=2)
+    executable = NumpyExecutable(program, workers, settings)
     for _ in range(3):
         variables = [None if v is None else v.copy() for v in trial.variables]
         results = executable.run(trial.inputs, variables, 0)
