@@ -1,4 +1,4 @@
-"""Moving averages of variables."""
+"""Moving averages of variables and tensors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from gpugrad import dtypes
 from gpugrad.graph import build
 from gpugrad.graph.function_graph import outermost
 from gpugrad.graph.gate import group_ops
-from gpugrad.graph.tensor import Operation
+from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.graph.variable import GraphKeys, Variable
+from gpugrad.ops.fill import zeros
 
 
 class ExponentialMovingAverage:
     """Shadow variables that follow variables: s = decay * s + (1 - decay) * v.
 
     With ``num_updates`` the decay is at most (1 + num_updates) / (10 + num_updates),
-    so that averages move faster at first.
+    so that averages move faster at first. Averages of variables start at the
+    variables' initial values, those of tensors at zero; with ``zero_debias`` the latter
+    are divided by 1 - decay ** updates, as in Adam, which takes that zero out again.
     """
 
     def __init__(
@@ -27,36 +30,38 @@ class ExponentialMovingAverage:
         zero_debias: bool = False,
         name: str = "ExponentialMovingAverage",
     ) -> None:
-        if zero_debias:
-            raise ValueError(
-                "zero_debias is of use for averages that start at zero; these start at "
-                "the variable's value. Leave it out."
-            )
         self._decay = decay
         self._num_updates = num_updates
         self._name = name
-        self._averages: dict[Variable, Variable] = {}
+        self._zero_debias = zero_debias
+        self._averages: dict[Any, Variable] = {}
+        # For an average that is corrected: the sum as it is, and the updates so far.
+        self._corrected: dict[Any, tuple[Variable, Variable]] = {}
 
     @property
     def name(self) -> str:
         """The name, which the averages' names end in."""
         return self._name
 
-    def apply(self, var_list: Sequence[Variable] | None = None) -> Operation:
-        """An op that updates the averages of ``var_list``, by default all trainable
-        variables; their averages start at the variables' initial values.
+    def apply(self, var_list: Sequence[Any] | None = None) -> Operation:
+        """An op that updates the averages of ``var_list``: variables or tensors, by
+        default all trainable variables.
+
+        Raises TypeError for what is not of a floating type, ValueError for a tensor
+        whose shape is not known.
         """
         graph = outermost(build.get_default_graph())
         if var_list is None:
             var_list = graph.get_collection(GraphKeys.TRAINABLE_VARIABLES)
-        for variable in var_list:
-            if not isinstance(variable, Variable) or not variable.dtype.is_floating:
+        for item in var_list:
+            known = isinstance(item, (Variable, Tensor))
+            if not known or not item.dtype.is_floating:
                 raise TypeError(
-                    f"{variable!r} has no moving average: only variables of a floating "
-                    "type have."
+                    f"{item!r} has no moving average: only variables and tensors of a "
+                    "floating type have."
                 )
-            if variable not in self._averages:
-                self._averages[variable] = self._shadow(variable)
+            if item not in self._averages:
+                self._averages[item] = self._shadow(item)
         with graph.name_scope(self._name) as scope:
             decay = graph.convert(self._decay, dtypes.float32, "decay")
             if self._num_updates is not None:
@@ -66,29 +71,54 @@ class ExponentialMovingAverage:
             updates = [self._update(v, 1.0 - decay) for v in var_list]
             return group_ops(graph, updates, scope)
 
-    def _shadow(self, variable: Variable) -> Variable:
-        graph = variable.graph
-        name = f"{variable.op.name}/{self._name}"
-        graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, variable)
-        with graph.control_dependencies(None), graph.name_scope(None):
-            with graph.colocate_with(variable):
-                return Variable(variable.initial_value, trainable=False, name=name)
+    def _shadow(self, item: Any) -> Variable:
+        graph = item.graph
+        name = f"{item.op.name}/{self._name}"
+        if isinstance(item, Variable):
+            graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, item)
+            return self._hidden(item, item.initial_value, name)
+        dims, dtype = item.shape.as_list(), item.dtype
+        average = self._hidden(item, lambda: zeros(dims, dtype), name)
+        if self._zero_debias:
+            self._corrected[item] = (
+                self._hidden(item, lambda: zeros(dims, dtype), f"{name}/biased"),
+                self._hidden(item, lambda: zeros([], dtype), f"{name}/local_step"),
+            )
+        return average
 
-    def _update(self, variable: Variable, rate: Any) -> Operation:
-        average = self._averages[variable]
-        graph = variable.graph
+    @staticmethod
+    def _hidden(item: Any, initial: Any, name: str) -> Variable:
+        graph = item.graph
+        with graph.control_dependencies(None), graph.name_scope(None):
+            with graph.colocate_with(item.op):
+                return Variable(initial, trainable=False, name=name)
+
+    def _update(self, item: Any, rate: Any) -> Operation:
+        average = self._averages[item]
+        graph = item.graph
         with graph.name_scope("AssignMovingAvg"), graph.colocate_with(average):
-            if rate.dtype is not variable.dtype:
-                rate = graph.apply("Cast", rate, DstT=variable.dtype)
-            step = (average - variable) * rate
+            if rate.dtype is not item.dtype:
+                rate = graph.apply("Cast", rate, DstT=item.dtype)
+            if item in self._corrected:
+                return self._debiased(item, rate)
+            step = (average - item) * rate
             op: Operation = average.assign_sub(step, read_value=False)
             return op
 
-    def average(self, var: Variable) -> Variable | None:
+    def _debiased(self, item: Any, rate: Any) -> Operation:
+        biased, updates = self._corrected[item]
+        total = biased.assign_sub((biased - item) * rate).value()
+        count = updates.assign_add(item.graph.convert(1, item.dtype)).value()
+        weight = 1.0 - (1.0 - rate) ** count
+        average = self._averages[item]
+        op: Operation = average.assign(total / weight, read_value=False)
+        return op
+
+    def average(self, var: Any) -> Variable | None:
         """The variable that holds the average of ``var``, or None."""
         return self._averages.get(var)
 
-    def average_name(self, var: Variable) -> str:
+    def average_name(self, var: Any) -> str:
         """The name of the variable that holds, or would hold, the average."""
         found = self._averages.get(var)
         return found.op.name if found is not None else f"{var.op.name}/{self._name}"

@@ -92,6 +92,37 @@ def test_moving_averages_are_quicker_at_first() -> None:
         assert session.run(average.average(v)) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "wanted"),
+    [
+        ({}, [[0.1, 0.2], [0.29, 0.38], [0.561, 0.542]]),
+        ({"zero_debias": True}, [[1.0, 2.0], [1.526316, 2.0], [2.07011, 2.0]]),
+        (
+            {"num_updates": 3},
+            [[0.692308, 1.384615], [1.597633, 1.810651], [2.568502, 1.941739]],
+        ),
+    ],
+)
+def test_moving_averages_of_tensors(kwargs: Any, wanted: Any) -> None:
+    """Numbers and names of TensorFlow 2.21."""
+    x = tf.placeholder(tf.float32, [2])
+    y = tf.multiply(x, 1.0, name="sc/y")
+    average = tf.train.ExponentialMovingAverage(0.9, name="E", **kwargs)
+    update = average.apply([y])
+    shadow = average.average(y)
+    assert shadow.name == "sc/y/E:0" and average.average_name(y) == "sc/y/E"
+    corrected = (
+        ["sc/y/E/biased", "sc/y/E/local_step"] if "zero_debias" in kwargs else []
+    )
+    assert sorted(average.variables_to_restore()) == ["sc/y/E", *corrected]
+    assert tf.moving_average_variables() == []
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for number, row in enumerate(wanted):
+            session.run(update, {x: [number + 1.0, 2.0]})
+            np.testing.assert_allclose(session.run(shadow), row, rtol=1e-5)
+
+
 def test_moving_averages_refuse() -> None:
     average = tf.train.ExponentialMovingAverage(0.9)
     with pytest.raises(TypeError, match="no moving average"):
