@@ -23,6 +23,8 @@ from typing import Any, Final
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.checkpoint import bundle
+from gpugrad.checkpoint.bundle import Bundle
 from gpugrad.dtypes import DType
 from gpugrad.errors import DataLossError, NotFoundError, UnimplementedError
 from gpugrad.files import written_whole
@@ -41,6 +43,17 @@ _DAMAGED: Final = (
 def archive_path(prefix: str | os.PathLike[str]) -> Path:
     """The file of the checkpoint ``prefix``, such as "model.ckpt-100"."""
     return Path(f"{os.fspath(prefix)}{SUFFIX}")
+
+
+def checkpoint_file(prefix: Any) -> Path | None:
+    """The file that a checkpoint begins with, ours or TensorFlow's; None without."""
+    index = Path(f"{os.fspath(prefix)}{bundle.SUFFIX}")
+    return next((p for p in (archive_path(prefix), index) if p.is_file()), None)
+
+
+def checkpoint_exists(checkpoint_prefix: Any) -> bool:
+    """True if there is a checkpoint with that path prefix, ours or TensorFlow's."""
+    return checkpoint_file(checkpoint_prefix) is not None
 
 
 def write(prefix: str, tensors: Mapping[str, tuple[DType, np.ndarray]]) -> None:
@@ -70,7 +83,7 @@ def write(prefix: str, tensors: Mapping[str, tuple[DType, np.ndarray]]) -> None:
 
 
 class CheckpointReader:
-    """Reads a checkpoint, one tensor at a time.
+    """Reads a checkpoint, one tensor at a time; one of TensorFlow's too.
 
     Raises NotFoundError if there is no such checkpoint or tensor, DataLossError if the
     file is damaged. Safe to use from several threads; each read opens the file.
@@ -78,13 +91,22 @@ class CheckpointReader:
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
         self._path = archive_path(prefix)
+        self._bundle: Bundle | None = None
         if not self._path.is_file():
-            raise NotFoundError(
-                None,
-                None,
-                f"There is no checkpoint {os.fspath(prefix)!r}: {self._path} is not a "
-                "file.",
-            )
+            if not checkpoint_exists(prefix):
+                raise NotFoundError(
+                    None,
+                    None,
+                    f"There is no checkpoint {os.fspath(prefix)!r}: {self._path} is "
+                    "not a file.",
+                )
+            self._bundle = Bundle(prefix)
+            self._path = self._bundle.path
+            self._tensors: dict[str, Any] = {
+                name: {"dtype": entry.dtype.name, "shape": list(entry.shape)}
+                for name, entry in self._bundle.entries.items()
+            }
+            return
         try:
             found = json.loads(self._read(_MANIFEST))
             number, self._tensors = found["format"], dict(found["tensors"])
@@ -141,6 +163,8 @@ class CheckpointReader:
                 f"Tensor {tensor_str!r} in {self._path} is {dtype.name}, which needs "
                 "the package ml_dtypes. Install it: pip install ml_dtypes.",
             )
+        if self._bundle is not None:
+            return self._bundle.read(tensor_str)
         data = io.BytesIO(self._read(f"{tensor_str}.npy"))
         try:
             array: np.ndarray = np.lib.format.read_array(data, allow_pickle=False)

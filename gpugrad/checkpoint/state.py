@@ -11,7 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gpugrad.checkpoint.archive import archive_path
+from gpugrad.checkpoint.archive import (
+    archive_path,
+    checkpoint_exists,
+    checkpoint_file,
+)
 from gpugrad.errors import DataLossError
 from gpugrad.files import write_whole
 
@@ -178,15 +182,10 @@ def latest_checkpoint(
     return state.model_checkpoint_path
 
 
-def checkpoint_exists(checkpoint_prefix: Any) -> bool:
-    """True if there is a checkpoint with that path prefix."""
-    return archive_path(checkpoint_prefix).is_file()
-
-
 def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[str]) -> list[float]:
     """When each of the checkpoints that exist was written, in seconds since 1970."""
-    found = [archive_path(prefix) for prefix in checkpoint_prefixes]
-    return [path.stat().st_mtime for path in found if path.is_file()]
+    files = [checkpoint_file(prefix) for prefix in checkpoint_prefixes]
+    return [file.stat().st_mtime for file in files if file is not None]
 
 
 def remove_checkpoint(checkpoint_prefix: str, meta_graph_suffix: str = "meta") -> None:

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from gpugrad.checkpoint.archive import CheckpointReader
+from gpugrad.checkpoint.archive import CheckpointReader, checkpoint_exists
 from gpugrad.checkpoint.archive import CheckpointReader as NewCheckpointReader
 from gpugrad.checkpoint.state import (
     CheckpointState,
-    checkpoint_exists,
     get_checkpoint_mtimes,
     get_checkpoint_state,
     latest_checkpoint,

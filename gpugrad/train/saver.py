@@ -226,7 +226,7 @@ class Saver:
         """
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
-        if not state.checkpoint_exists(save_path):
+        if not archive.checkpoint_exists(save_path):
             raise ValueError(
                 f"The passed save_path is not a valid checkpoint: {save_path}"
             )
@@ -306,7 +306,7 @@ class Saver:
 
     def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
         """Take over checkpoints that an earlier process wrote, where they exist."""
-        found = [path for path in checkpoint_paths if state.checkpoint_exists(path)]
+        found = [path for path in checkpoint_paths if archive.checkpoint_exists(path)]
         times = state.get_checkpoint_mtimes(found)
         self.set_last_checkpoints_with_time(list(zip(found, times)))
 
