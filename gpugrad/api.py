@@ -112,6 +112,16 @@ TABLE: Final = (
         atrous_conv2d conv1d conv2d conv2d_transpose conv3d conv3d_transpose convolution
         depthwise_conv2d depthwise_conv2d_native separable_conv2d
     """),
+    ("ops.conv_names", "nn", """
+        atrous_conv2d_transpose batch_norm_with_global_normalization conv1d_transpose
+        conv_transpose depthwise_conv2d_backprop_filter depthwise_conv2d_backprop_input
+    """),
+    ("ops.conv_names", "v1.nn", """
+        conv2d_backprop_filter conv2d_backprop_input conv3d_backprop_filter
+        conv3d_backprop_filter_v2=conv3d_backprop_filter
+        depthwise_conv2d_native_backprop_filter=depthwise_conv2d_backprop_filter
+        depthwise_conv2d_native_backprop_input=depthwise_conv2d_backprop_input
+    """),
     ("ops.counting", ". math", "confusion_matrix"),
     ("ops.counting", "gg math", "bincount"),
     ("ops.counting", "v1", "bincount=bincount_v1"),
@@ -230,6 +240,9 @@ TABLE: Final = (
     """),
     ("ops.reduce", "math", "reduce_euclidean_norm"),
     ("ops.repeat", ".", "broadcast_to repeat tile"),
+    ("ops.resize", "image", "resize"),
+    ("ops.resize", "v1.image",
+     "resize_bilinear resize_images=resize resize_nearest_neighbor"),
     ("ops.reverse", ".", "reverse reverse_sequence roll"),
     ("ops.reverse", "v1", "reverse_v2=reverse"),
     ("ops.sampling", ".", "random_shuffle"),
