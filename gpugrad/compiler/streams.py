@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
+from gpugrad.compiler.cost import distinct_bytes
 from gpugrad.compiler.events import Meetings
 from gpugrad.kir.program import GATE, HOME, Barrier, Call, Group, Program, Step
-from gpugrad.kir.scalar import Apply, Reduce, postorder
-from gpugrad.kir.target import Target
+from gpugrad.kir.scalar import Apply, Expr, Reduce, postorder
 
 # Streams are worth their waits if they save this part of the time, by our estimate.
 _WORTH = 0.1
@@ -25,11 +26,15 @@ def assign_streams(program: Program) -> Program:
     target = program.target
     if target.streams < 2 or sum(type(s) is not Barrier for s in program.steps) < 3:
         return on_streams(program, [HOME] * len(program.steps))
-    plan = _Timeline(program)
-    alone = sum(sum(_seconds(s, target)) for s in program.steps)
-    if plan.end > (1 - _WORTH) * alone:
-        return on_streams(program, [HOME] * len(program.steps))
-    return on_streams(program, plan.streams)
+    costs = _costs(program)
+    most = (1 - _WORTH) * sum(start + work for start, work in costs)
+    # What streams take turns at can tell before any order is looked at.
+    shared = sum(work if target.work_is_shared else start for start, work in costs)
+    if shared <= most:
+        plan = _Timeline(program, costs)
+        if max(shared, plan.end) + 2 * target.wait <= most:  # to fork and to join
+            return on_streams(program, plan.streams)
+    return on_streams(program, [HOME] * len(program.steps))
 
 
 def on_streams(program: Program, streams: Sequence[int]) -> Program:
@@ -53,36 +58,42 @@ def on_streams(program: Program, streams: Sequence[int]) -> Program:
     return replace(program, steps=tuple(steps))
 
 
-def _seconds(step: Step, target: Target) -> tuple[float, float]:
-    """What a step takes to start, and for its work, by bytes and operations."""
-    if type(step) is Barrier:
-        return 0.0, 0.0
-    moved = 0
-    for view in (*step.reads, *step.writes):
-        moved += view.unbroadcast().size * max(view.dtype.size, 1)
-    if type(step) is Call:
-        operations = step.flops
-    else:
-        assert type(step) is Group
-        points = 1
-        for extent in step.extents:
-            points *= extent
-        nodes = postorder(*[store.expr for store in step.stores])
-        operations = points * sum(type(n) is Apply or type(n) is Reduce for n in nodes)
-    return target.start, max(moved / target.bandwidth, operations / target.flops)
+def _costs(program: Program) -> list[tuple[float, float]]:
+    """The seconds that each step takes to start, and for its bytes and operations."""
+    target = program.target
+    functions: dict[tuple[Expr, ...], int] = {}
+    costs = []
+    for step in program.steps:
+        if type(step) is Barrier:
+            costs.append((0.0, 0.0))
+            continue
+        if type(step) is Call:
+            operations = step.flops
+        else:
+            assert type(step) is Group
+            exprs = tuple([store.expr for store in step.stores])
+            count = functions.get(exprs)
+            if count is None:
+                found = [
+                    type(n) is Apply or type(n) is Reduce for n in postorder(*exprs)
+                ]
+                count = functions[exprs] = sum(found)
+            operations = prod(step.extents) * count
+        moved = distinct_bytes(step.reads) + distinct_bytes(step.writes)
+        work = max(moved / target.bandwidth, operations / target.flops)
+        costs.append((target.start, work))
+    return costs
 
 
 class _Timeline:
     """List scheduling: each step, in order, where it would be done first.
 
-    ``streams``: of each step. ``end``: when the last step is done, in seconds, but not
-    before what streams take turns at can be done.
+    ``streams``: of each step. ``end``: when the last step is done, in seconds.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, costs: Sequence[tuple[float, float]]) -> None:
         self._target = target = program.target
         self._free = [0.0] * target.streams
-        shared = 0.0
         self.streams: list[int] = []
         self._done: list[float] = []
         meetings = Meetings(program)
@@ -92,13 +103,11 @@ class _Timeline:
                 self.streams.append(HOME)
                 self._done.append(max((self._done[b] for b in before), default=0.0))
                 continue
-            start, work = _seconds(step, target)
-            shared += work if target.work_is_shared else start
-            stream, done = self._best(step, before, start + work)
+            stream, done = self._best(step, before, sum(costs[number]))
             self.streams.append(stream)
             self._done.append(done)
             self._free[stream] = done
-        self.end = max(shared, *self._done) + 2 * target.wait  # to fork and to join
+        self.end = max(self._done)
 
     def _best(self, step: Step, before: set[int], seconds: float) -> tuple[int, float]:
         target = self._target

@@ -39,7 +39,7 @@ class Touch(NamedTuple):
 def span(view: View) -> tuple[int, int]:
     """The bytes of its buffer between which the view lies; it must have elements."""
     first, last = view.bounds
-    size = max(view.dtype.size, 1)
+    size = view.dtype.size
     return first * size, (last + 1) * size
 
 
