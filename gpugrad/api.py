@@ -44,6 +44,7 @@ TABLE: Final = (
     ("autodiff.gradients", "v1", "gradients=gradients_v1"),
     ("autodiff.tape", ".", "GradientTape"),
     ("autodiff.why", "gg", "why_none"),
+    ("gradient_report", "gg", "check_gradients"),
     ("control.hessian", ".", "hessians"),
     ("ops.arg", ". math", "argmax argmin"),
     ("ops.arg", "v1", "arg_max=argmax arg_min=argmin"),

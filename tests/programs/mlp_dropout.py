@@ -44,7 +44,7 @@ with tf.name_scope("train"):
 losses = []
 with tf.Session() as sess:
     sess.run(tf.global_variables_initializer())
-    for i in range(40):
+    for _ in range(40):
         xs, ys = digits.next_batch(32)
         # What is dropped is another part of the test: random numbers differ.
         _, loss = sess.run([train_step, cross_entropy], {x: xs, y_: ys, keep_prob: 1.0})
