@@ -11,6 +11,7 @@ from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
+from gpugrad.graph.variable import Variable
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
@@ -82,6 +83,8 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     if isinstance(x, IndexedSlices):
         values = cast(x.values, target, name)
         return IndexedSlices(values, x.indices, x.dense_shape)
+    if isinstance(x, Variable) and x.dtype.base_dtype is target:
+        return x
     label = name or "Cast"
     x = rules.operand(x, f"{label.rstrip('/')}/x")
     return x if x.dtype is target else apply_op("Cast", x, DstT=target, name=label)

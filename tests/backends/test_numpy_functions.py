@@ -158,6 +158,23 @@ def test_reduce(kind: str, axes: tuple[int, ...]) -> None:
     np.testing.assert_allclose(back, wanted, rtol=1e-13)
 
 
+def test_what_a_fold_reads_keeps_its_shape_for_other_readers() -> None:
+    """The same number for all elements: counted twice by the fold, there once."""
+    builder = Builder()
+    view = feed(builder, np.array([0.5]))
+    number = scalar.exp(Load(0, view.dtype))
+    total = builder.reduce(
+        "sum",
+        view.broadcast((2,)),
+        (0,),
+        keepdims=True,
+        before=scalar.exp,
+        after=lambda folded: folded * number,
+    )
+    (found,) = finish(builder, [view], [total]).run([np.array([0.5])], [], 0)
+    np.testing.assert_allclose(found, [2 * np.exp(1.0)])
+
+
 @pytest.mark.parametrize("dtype", [d for d in FLOATS if d.itemsize == 2], ids=str)
 def test_half_types_add_in_float32(dtype: DType) -> None:
     """Adding ones in the type itself stops at 2048 (float16) or 256 (bfloat16)."""

@@ -93,6 +93,15 @@ def test_saturate_cast(session, source, target, value, wanted):
     np.testing.assert_allclose(got, wanted)
 
 
+def test_a_cast_to_the_same_type_is_the_same_object():
+    """So the gradient with respect to it is there: a variable is not its read."""
+    variable = tf.get_variable("same", initializer=[1.0, 2.0])
+    tensor = tf.placeholder(tf.int32)
+    assert tf.cast(variable, tf.float32) is variable
+    assert tf.cast(tensor, "int32") is tensor
+    assert tf.cast(variable, tf.float64) is not variable
+
+
 # source, target, value, what comes out
 CASTS = [
     ("float32", "int32", [1.9, -1.9], [1, -1]),

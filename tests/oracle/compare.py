@@ -24,6 +24,7 @@ ROOM = 32
 SERIES = 128
 _SERIES = re.compile(
     "igamma|betainc|zeta|polygamma|digamma|lgamma|ndtri|erf|expm|svd|eig"
+    r"|bessel|special\."
 )
 # How far inputs are moved to see how well conditioned a program is, in roundings, and
 # how many times that movement explains a difference.

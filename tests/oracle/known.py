@@ -91,6 +91,21 @@ KNOWN: tuple[Known, ...] = (
         "refused Exception",
         "gradients of dilated convolutions are not written for the CPU there",
     ),
+    *(
+        Known(
+            "first",
+            "gather_nd",
+            what,
+            "the gradient of gather_nd with one vector as index fails there",
+        )
+        for what in ("refused Exception", "rank 1 but is rank 0 for .*ScatterNd")
+    ),
+    Known(
+        "value",
+        "linalg.diag",
+        r"static shape \(0, 0\)",
+        "the static shape of linalg.diag with k is 0 there where it is not known",
+    ),
     Known(
         "value",
         "cumulative_logsumexp",

@@ -347,6 +347,20 @@ def _space(d: Drawing) -> str:
     )[how]
 
 
+def _search(d: Drawing) -> str:
+    a = d.tensor(least=1, most=1)
+    rows = (
+        "tf.searchsorted(tf.sort({a}), {b})",
+        "tf.searchsorted(tf.sort({a}), {b}, side='right')",
+        "tf.bitcast({a}, tf.int64)",
+        "tf.math.bincount({i})",
+        "tf.unravel_index({i}, [3, 4])",
+        "tf.ensure_shape({a}, [None])",
+    )
+    i = [d.below(12) for _ in range(d.below(4, 1))]
+    return d.choose(rows).format(a=a, b=d.like(a), i=i)
+
+
 def _order(d: Drawing) -> tuple[str, int] | str:
     a = d.tensor(d.choose(["f", "f", "i"]), 1, 3, lambda v: v.array.size > 0)
     how = d.below(5)
@@ -396,5 +410,5 @@ ROWS: list[tuple[float, Row]] = [
     (4, _reshape), (5, _layout), (5, _join), (4, _part), (5, _index), (3, _strided),
     (2, _slice), (3, _repeat), (3, _pad), (3, _turn), (5, _gather), (4, _lookup),
     (4, _scatter), (4, _segment), (2, _mask), (1, _stitch), (3, _diagonal),
-    (1, _space), (4, _order), (2, _sequence),
+    (1, _space), (4, _order), (2, _sequence), (0.7, _search),
 ]  # fmt: skip

@@ -36,7 +36,15 @@ TEMPLATES = (
     "tf.saturate_cast({a}, {a}.dtype)", "tf.igamma(0.5 + tf.abs({a}), tf.abs({a}))",
     "tf.igammac(1.5, 0.5 + tf.abs({a}))", "tf.tanh({a}) * {a}", "{a} * {a}",
     "{a} + {a}", "{a} - {a}", "{a} / {a}", "tf.maximum({a}, {a})", "tf.maximum({a}, 0)",
-    "tf.minimum({a}, 0)",
+    "tf.minimum({a}, 0)", "tf.math.bessel_i0({a})", "tf.math.bessel_i0e({a})",
+    "tf.math.bessel_i1({a})", "tf.math.bessel_i1e({a})", "tf.math.special.dawsn({a})",
+    "tf.math.special.bessel_j0({a})", "tf.math.special.bessel_j1({a})",
+    "tf.math.special.bessel_k0(0.5 + tf.abs({a}))",
+    "tf.math.special.bessel_k1e(0.5 + tf.abs({a}))",
+    "tf.math.special.bessel_y0(0.5 + tf.abs({a}))",
+    "tf.math.special.expint(0.5 + tf.abs({a}))",
+    "tf.math.special.fresnel_cos({a})", "tf.math.special.fresnel_sin({a})",
+    "tf.math.special.spence(0.5 + tf.abs({a}))",
 )  # fmt: skip
 TWO = (
     "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / {b}", "tf.maximum({a}, {b})",

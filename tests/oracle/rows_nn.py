@@ -131,6 +131,24 @@ def _pool(d: Drawing) -> str:
     return f"tf.nn.{name}{spatial}d({a}, {size}, {step}, '{padding}')"
 
 
+def _window(d: Drawing) -> tuple[str, int] | str:
+    if d.style == "wild":
+        raise Skip
+    a = _image(d, 2, d.below(3, 1))
+    size = [1, d.below(4, 1), d.below(4, 1), 1]
+    step = [1, d.below(3, 1), d.below(3, 1), 1]
+    padding = d.choose(["SAME", "VALID"])
+    how = d.below(4)
+    if how == 0:
+        return f"tf.image.extract_patches({a}, {size}, {step}, [1] * 4, '{padding}')"
+    if how == 1:
+        f = d.like(a, (*size[1:3], a.shape[-1]))
+        return f"tf.nn.dilation2d({a}, {f}, {step}, [1] * 4, '{padding}')"
+    if how == 2:
+        return f"tf.nn.max_pool_with_argmax({a}, {size}, {step}, '{padding}')", 2
+    return f"tf.nn.lrn({a}, depth_radius=1, bias=1.0, alpha=0.5, beta=0.5)"
+
+
 def _normalize(d: Drawing) -> tuple[str, int] | str:
     if d.chance(0.5):
         a = d.tensor(least=2)
@@ -151,5 +169,5 @@ def _normalize(d: Drawing) -> tuple[str, int] | str:
 
 ROWS: list[tuple[float, Row]] = [
     (4, _softmax), (5, _loss), (2, _bias), (4, _convolution), (3, _pool),
-    (1.5, _normalize),
+    (1.5, _normalize), (1.5, _window),
 ]  # fmt: skip

@@ -69,14 +69,17 @@ class Plan:
         self.order = tuple(postorder(*exprs))
         # How often each node is read: by its parents and by stores.
         self.uses = dict.fromkeys(self.order, 0)
-        self.folded: set[Expr] = set()
+        folds: dict[Expr, int] = {}
         for node in self.order:
             for child in children(node):
                 self.uses[child] += 1
             if type(node) is Reduce:
-                self.folded.add(node.arg)
+                folds[node.arg] = folds.get(node.arg, 0) + 1
         for expr in exprs:
             self.uses[expr] += 1
+        # What only folds read is computed with every element that they count; what
+        # others read besides keeps its own shape.
+        self.folded = {node for node, n in folds.items() if n == self.uses[node]}
 
 
 # NumPy deprecated their positional out.
