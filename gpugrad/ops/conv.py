@@ -108,6 +108,8 @@ def _infer_to_input(kind: _Kind, op: Any) -> Any:
     windows.check_format(op.attrs["data_format"], kind.formats, kind.to_input)
     shape = constant.sizes(sizes) or (None,) * (kind.rank + 2)
     rules.require_rank(shape, kind.rank + 2)
+    if shape[0] is None and dy._shape is not None:
+        shape = (dy._shape[0], *shape[1:])
     return ((dy.dtype, shape),)
 
 

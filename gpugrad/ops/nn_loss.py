@@ -130,13 +130,8 @@ def _dense(labels: Any, logits: Any, axis: int, scope: str) -> Any:
             apply_op("Cast", t, DstT=dtypes.float32) for t in (logits, labels)
         )
     shape, rank = logits._shape, logits.ndim
-    if axis != -1 and rank is None:
-        raise ValueError(
-            f"Cross entropy over axis {axis} needs logits of known rank; use "
-            "set_shape()."
-        )
-    if axis != -1 and axis != rank - 1:
-        order = [i for i in range(rank) if i != axis % rank] + [axis % rank]
+    if axis != -1 and (rank is None or axis != rank - 1):
+        order = _to_the_end(axis, logits)
         logits, labels = (
             apply_op("Transpose", t, order, name="transpose") for t in (logits, labels)
         )
@@ -153,6 +148,18 @@ def _dense(labels: Any, logits: Any, axis: int, scope: str) -> Any:
     if shape is not None:
         loss.set_shape(shape[:-1])
     return loss if dtype is loss.dtype else apply_op("Cast", loss, DstT=dtype)
+
+
+def _to_the_end(axis: int, x: Any) -> Any:
+    """The permutation that puts ``axis`` last."""
+    rank = x.ndim
+    if rank is not None:
+        return [i for i in range(rank) if i != axis % rank] + [axis % rank]
+    last = static.rank_of(x) - 1
+    place = axis if axis >= 0 else last + 1 + axis
+    numbers = apply_op("Range", 0, last + 1, 1)
+    shifted = apply_op("SelectV2", numbers < last, numbers + 1, place)
+    return apply_op("SelectV2", numbers < place, numbers, shifted)
 
 
 def _rows(x: Any) -> Any:

@@ -38,6 +38,13 @@ def _start(kind: str, dtype: DType) -> Any:
     return 1 if kind == "prod" else 0
 
 
+def _sorted_start(kind: str, dtype: DType) -> Any:
+    """What the rows of a sorted segment are folded into: it may be infinite."""
+    if kind in ("max", "min") and dtype.is_floating:
+        return -np.inf if kind == "max" else np.inf
+    return _start(kind, dtype)
+
+
 def _segments(
     xp: Any, outs: Any, rows: Any, ids: Any, kind: str, empty: Any = None
 ) -> None:
@@ -315,7 +322,7 @@ def _sorted_rules(kind: str) -> dict[str, Any]:
     def lower(b: Builder, site: Site) -> View:
         data, ids = site.inputs
         count = _count(b.value(ids))
-        start = _start(kind, site.dtypes[0])
+        start = _sorted_start(kind, site.dtypes[0])
         out = _lowered(b, data, ids, count, kind, start)
         if kind not in ("max", "min"):
             return out
@@ -335,7 +342,7 @@ def _sorted_rules(kind: str) -> dict[str, Any]:
             )
         out = np.empty((count, prod(data.shape[1:])), data.dtype)
         rows = data.reshape(len(ids), -1) if data.size else np.empty((len(ids), 0))
-        _segments(np, [out], rows, ids, kind, _start(kind, site.dtypes[0]))
+        _segments(np, [out], rows, ids, kind, _sorted_start(kind, site.dtypes[0]))
         if kind in ("max", "min"):
             out[np.bincount(ids, minlength=count) == 0] = empty
         return [out.reshape(count, *data.shape[1:])]

@@ -180,6 +180,11 @@ VALUES = {
         [M - 20, np.array([0, 0, 2], np.int32)],
         np.stack([M[1] - 20, 0 * M[0], M[2] - 20]),
     ),
+    "segment_max of infinities": (
+        lambda x: tf.segment_max(x, [1, 1]),
+        [np.full([2, 1], -np.inf)],
+        np.array([[0.0], [-np.inf]]),
+    ),
     "segment_mean": (
         lambda x: tf.segment_mean(x, [0, 0, 1]),
         [M],

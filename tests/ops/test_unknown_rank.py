@@ -21,6 +21,8 @@ FUNCTIONS = [
     (lambda x: tf.tensordot(tf.constant(np.ones((2, 3))), x, [[1], [0]]), TWO),
     (lambda x: tf.tensordot(x, x, 0), TWO),
     (lambda x: tf.linspace(x, 2 * x, 3), TWO),
+    (lambda x: tf.nn.softmax_cross_entropy_with_logits_v2(x, x, axis=0), THREE),
+    (lambda x: tf.nn.softmax_cross_entropy_with_logits_v2(x, 2 * x, -2), THREE),
     (lambda x: tf.linspace(x, 2 * x, 1, axis=-1), TWO),
 ]  # fmt: skip
 
@@ -46,12 +48,15 @@ def test_shapes_known_through_another_operand():
     """What one operand, an attribute or a constant says of a shape is taken over."""
     x, y = tf.placeholder(tf.float32), tf.placeholder(tf.float32, [None, None, 2])
     image = tf.nn.fused_batch_norm(x, tf.ones([2]), tf.ones([2]))[0]
+    slid = tf.nn.conv2d(x, tf.ones([2, 2, 1, 1]), [1, 1, 1, 1], "SAME")
+    slid.set_shape([5, None, None, 1])
     pooled = tf.nn.max_pool(x, [1, 2, 2, 1], [1, 2, 2, 1], "SAME")
     for tensor, shape in [
         (tf.linalg.solve(tf.eye(3), x), [3, None]),
         (tf.linalg.solve(x, tf.ones([4, 3, 1])), [4, 3, 1]),
         (image, [None, None, None, 2]),
         (tf.gradients(pooled, x)[0], [None] * 4),
+        (tf.gradients(slid, x)[0], [5, None, None, None]),
         (tf.reverse_sequence(y, [1, 2, 0], seq_axis=1), [3, None, 2]),
         (tf.repeat(tf.ones([2, 3]), [0, 2, 1], axis=1), [2, 3]),
         (tf.repeat(y, [0, 2, 1], axis=1), [None, 3, 2]),

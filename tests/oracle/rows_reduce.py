@@ -151,7 +151,7 @@ def _linalg(d: Drawing) -> str:
     hermitian = f"{a} + tf.linalg.adjoint({a}) + {spread}"
     tri = f"tf.linalg.cholesky({definite})"
     rows = [
-        f"tf.linalg.inv({firm})", f"tf.linalg.det({a})",
+        f"tf.linalg.inv({firm})", f"tf.linalg.det({firm})",
         f"tf.linalg.logdet({definite})", f"tf.linalg.slogdet({firm})[1]",
         f"tf.linalg.cholesky({definite})",
         f"tf.linalg.solve({firm}, {b})", f"tf.linalg.solve({firm}, {b}, adjoint=True)",
