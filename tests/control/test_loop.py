@@ -10,6 +10,8 @@ import pytest
 
 import gpugrad as gg
 import gpugrad.compat.v1 as tf
+from gpugrad.compiler.lower import lower_stage
+from gpugrad.runtime import plan
 
 
 @pytest.fixture(autouse=True)
@@ -206,3 +208,51 @@ def test_the_condition_must_be_one_boolean(value: Any) -> None:
     y = tf.while_loop(lambda i: tf.constant(value), lambda i: i + 1, [0])
     with pytest.raises(gg.errors.InvalidArgumentError, match="condition of a loop"):
         run(y)
+
+
+def growing(x: tf.Tensor, count: Any) -> tf.Tensor:
+    return tf.while_loop(
+        lambda i, y: i < count,
+        lambda i, y: (i + 1, tf.concat([tf.sin(y) * x[0], y[:1]], 0)),
+        [0, x],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None])],
+    )[1]
+
+
+def test_second_order_where_shapes_change() -> None:
+    """TensorFlow 2.21 refuses this: it pads by less than nothing."""
+    report = gg.check_gradients(lambda x: growing(x, 3), np.array([0.6, -0.8]))
+    assert report.ok, report
+
+
+def test_a_hundred_shapes_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered: list[int] = []
+    monkeypatch.setattr(
+        plan, "lower_stage", lambda *a: lowered.append(1) or lower_stage(*a)
+    )
+    x = tf.constant([0.6, -0.8])
+    (g,) = tf.gradients(growing(x, 100), x)
+    with tf.Session() as session:
+        first = session.run(g)
+        assert len(lowered) > 200
+        lowered.clear()
+        np.testing.assert_array_equal(session.run(g), first)
+    assert not lowered
+
+
+def test_a_run_that_fails_inside_a_loop_writes_nothing() -> None:
+    v = tf.Variable(np.zeros(4, np.float32))
+
+    def body(i: Any) -> Any:
+        bumped = v.assign_add(tf.ones([4]))
+        return i + 1 + 0 * tf.cast(tf.gather(bumped, i), tf.int32)
+
+    count = tf.placeholder(tf.int32, [])
+    last = tf.while_loop(lambda i: i < count, body, [0])
+    with tf.Session() as session:
+        session.run(v.initializer)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not in"):
+            session.run(last, {count: 6})
+        assert session.run(v).tolist() == [0.0] * 4
+        assert session.run(last, {count: 3}) == 3
+        assert session.run(v).tolist() == [3.0] * 4
