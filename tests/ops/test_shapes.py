@@ -33,7 +33,8 @@ VARIANTS: dict[str, Callable[[Shape], Any]] = {
 
 # Rows that build something that depends on a rank or on a size.
 NEED_A_SHAPE = {
-    "MatrixSolveLs", "Qr", "Svd", "TensorArrayFlow", "TensorArrayRows", "Unpack",
+    "MatrixSolveLs", "Qr", "Svd", "TensorArrayFlow", "TensorArrayRows",
+    "TensorListFromTensor", "TensorListResize", "TensorListStack", "Unpack",
     "GatherV2-nce", "GatherV2-repeat", "GatherV2-sampled softmax", "IRFFT-unknown",
     "LogSoftmax-axis -2", "MatMul-tensordot", "RFFT-grown", "RFFT-unknown",
     "Slice-linspace", "Softmax-axis 0", "SoftmaxCrossEntropyWithLogits-rank 3, axis 1",
@@ -226,10 +227,11 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "Where": (raw("Where"), B),
 }  # fmt: skip
 
-# Without an output, of variables, or tested where they belong: control flow's own ops
-# and those of summaries.
+# Without an output, of variables or lists, or tested where they belong: the ops of
+# control flow, data sets and summaries.
 WITHOUT_AN_EXAMPLE = {
-    "Assert", "CheckCase", "Const", "NoOp", "Placeholder", "PrintV2", "VarHandleOp",
+    "Assert", "CheckCase", "Const", "IteratorGetNext", "MakeIterator", "NoOp",
+    "TensorListLength", "TensorListReserve", "TensorListZeros", "Placeholder", "PrintV2", "VarHandleOp",
     "VarIsInitializedOp", "VariableShape", "ZerosLikeSaved",
 }  # fmt: skip
 
