@@ -231,7 +231,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
 # control flow, data sets and summaries.
 WITHOUT_AN_EXAMPLE = {
     "Assert", "CheckCase", "Const", "IteratorGetNext", "MakeIterator", "NoOp",
-    "TensorListLength", "TensorListReserve", "TensorListZeros", "Placeholder", "PrintV2", "VarHandleOp",
+    "Placeholder", "PrintV2", "TensorListLength", "TensorListReserve",
+    "TensorListZeros", "VarHandleOp",
     "VarIsInitializedOp", "VariableShape", "ZerosLikeSaved",
 }  # fmt: skip
 
