@@ -21,6 +21,13 @@ from gpugrad.kir.scalar import (
 )
 from gpugrad.kir.space import Shape, View
 
+# Functions in a kernel's expressions. Longer chains are cut: a store and a load in a
+# hundred flops are cheap, and registers are few.
+MOST_NODES: Final = 128
+# Loads and stores of a kernel, which take registers. Room is left for values that the
+# kernel may compute itself when their turn comes.
+FEW_VIEWS: Final = 24
+MOST_VIEWS: Final = 40
 # Where a fold's result goes back to the points that it folded, or is folded again with
 # others, a GPU walks each fold with one block, and along memory. That pays for folds
 # of at most this many points, or with many of them side by side.
@@ -326,3 +333,12 @@ def without_unit_axes(group: Group) -> Group:
         tuple([view(v) for v in group.loads]),
         tuple(stores),
     )
+
+
+def merged_origin(one: Any, two: Any, first: bool) -> Any:
+    """Of a step made of two: the nodes of both, those of ``one`` first if so asked."""
+    nodes: list[Any] = []
+    for origin in (one, two) if first else (two, one):
+        nodes += origin if type(origin) is tuple else [origin]
+    distinct = [n for n in dict.fromkeys(nodes) if n is not None]
+    return tuple(distinct) if len(distinct) > 1 else next(iter(distinct), None)

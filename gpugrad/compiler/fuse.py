@@ -9,6 +9,9 @@ from math import prod
 from typing import Any, Final
 
 from gpugrad.compiler.cluster import (
+    FEW_VIEWS,
+    MOST_NODES,
+    MOST_VIEWS,
     Cluster,
     Facts,
     Member,
@@ -22,13 +25,6 @@ from gpugrad.kir.program import Group, Program, Step, Store
 from gpugrad.kir.scalar import Expr, Index
 from gpugrad.kir.space import Shape, View
 
-# Functions in a kernel's expressions. Longer chains are cut: a store and a load in a
-# hundred flops are cheap, and registers are few.
-_MOST_NODES: Final = 128
-# Loads and stores of a kernel, which take registers. Room is left for values that the
-# kernel may compute itself when their turn comes.
-_FEW_VIEWS: Final = 24
-_MOST_VIEWS: Final = 40
 # Flops a point that a kernel may do although another one does them too.
 _MOST_REPEATED: Final = 12
 # Points, up to which a launch costs more than the work.
@@ -268,17 +264,17 @@ class _Fusion:
         """True if ``cluster`` may compute ``plan`` and store ``stores`` more views."""
         if facts.risky and cluster.risky:
             return False
-        if cluster.nodes + len(plan) * facts.nodes > _MOST_NODES:
+        if cluster.nodes + len(plan) * facts.nodes > MOST_NODES:
             return False
         loads = [v for f in plan for v in f.loads]
         views = cluster.views + stores
-        if views + len(loads) <= _FEW_VIEWS:
+        if views + len(loads) <= FEW_VIEWS:
             return True
         views -= sum(f.view in cluster.reads.get(f.view.buffer.id, ()) for f in plan)
         new = cluster.new(loads)
         if stores:
-            return views + len(new) <= _FEW_VIEWS
-        most = _MOST_VIEWS if all(v.buffer.kind == "temp" for v in new) else _FEW_VIEWS
+            return views + len(new) <= FEW_VIEWS
+        most = MOST_VIEWS if all(v.buffer.kind == "temp" for v in new) else FEW_VIEWS
         return views + len(new) <= max(most, cluster.views)
 
     def _absorb(

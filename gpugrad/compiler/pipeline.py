@@ -12,6 +12,7 @@ from gpugrad.compiler.cse import merge_equal_steps, write_outputs_directly
 from gpugrad.compiler.dce import drop_dead_steps
 from gpugrad.compiler.events import order_streams
 from gpugrad.compiler.fuse import fuse
+from gpugrad.compiler.join import join_groups
 from gpugrad.compiler.memory import plan_memory
 from gpugrad.compiler.streams import assign_streams
 from gpugrad.kir.program import Program
@@ -30,6 +31,7 @@ PASSES: Final[tuple[Pass, ...]] = (
     write_outputs_directly,
     simplify,
     fuse,
+    join_groups,
     assign_streams,
     plan_memory,
     order_streams,
