@@ -127,15 +127,13 @@ def key_of(view: View) -> Key:
 class Cluster:
     """Members in reverse order, and the axes that they share.
 
-    Only a cluster of Groups is ``open`` to more members. ``full``: something is stored
-    at every point of folded axes. ``views``: loads and stores. ``repeated``: flops a
-    point that another cluster does as well.
+    Only a cluster of Groups is ``open`` to more members. ``views``: loads and stores.
+    ``repeated``: flops a point that another cluster does as well.
     """
 
     __slots__ = (
         "extents",
         "folds",
-        "full",
         "members",
         "nodes",
         "number",
@@ -157,7 +155,7 @@ class Cluster:
         self.reads: dict[int, list[View]] = {}
         self.extents: Shape = ()
         self.reduced: tuple[bool, ...] = ()
-        self.folds = self.full = self.risky = False
+        self.folds = self.risky = False
         self.nodes = self.views = self.repeated = 0
 
     def start(self, step: int, group: Group, facts: Facts) -> None:
@@ -169,7 +167,6 @@ class Cluster:
         self.views += len(group.stores)
         # Whose folds were over single points and are gone stays as it is.
         self.open = facts.folds or True not in group.reduced
-        self.full = any(s.view.shape == group.extents for s in group.stores)
 
     def read(self, view: View) -> None:
         """Read ``view`` from memory."""
@@ -231,15 +228,20 @@ class Cluster:
         before, folded, after = _around(self.reduced, axis)
         self.reduced = (*before, folded, folded, *after)
 
-    def extend(self, extents: Shape) -> None:
-        """Add folded axes, along which everything so far is constant."""
-        single = (1,) * len(extents)
+    def extend(self, extents: Shape, first: bool) -> None:
+        """Add folded axes, before the others or behind, on which nothing varies yet."""
+        count, rank = len(extents), len(self.extents)
+        index: dict[Expr, Expr] = {}
+        if first:
+            index = {Index(a): Index(a + count) for a in range(rank)}
         self._remap(
-            lambda v: extend_view(v, extents), lambda v: extend_view(v, single), {}
+            lambda v: extend_view(v, extents, first),
+            lambda v: extend_view(v, (1,) * count, first),
+            index,
         )
-        self.extents += extents
-        self.reduced = (False,) * len(self.reduced) + (True,) * len(extents)
-        self.full = False
+        kept, new = (False,) * rank, (True,) * count
+        self.extents = extents + self.extents if first else self.extents + extents
+        self.reduced = new + kept if first else kept + new
 
     def used_at_all_points(self, view: View) -> bool:
         """True if what is read as ``view``, one value a fold, is not used once a fold.

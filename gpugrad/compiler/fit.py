@@ -21,7 +21,7 @@ class Fit(NamedTuple):
     ``coordinates``: of the step that made it, if its expression names them.
     ``once``: every point is computed, and once but for repeated axes, so that it could
     be stored. ``folded``: the kernel's axes that a fold goes over; ``new_axes``: the
-    extents of those that the kernel does not have yet, which come last.
+    extents of those that the kernel does not have yet.
     """
 
     view: View
@@ -106,12 +106,17 @@ def _folded(
     if not mine:
         if cluster.folds:
             return None
-        mine = list(range(len(extents), len(extents) + len(sizes)))
-        axes += [None] * len(sizes)
-        new_axes, extents = sizes, extents + sizes
+        # Folds along memory come last, those across memory first.
+        count, new_axes = len(sizes), sizes
+        if theirs[0] == 0 and extents:
+            mine = list(range(count))
+            axes, extents = [*[None] * count, *axes], sizes + extents
+        else:
+            mine = list(range(len(extents), len(extents) + count))
+            axes, extents = [*axes, *[None] * count], extents + sizes
     elif tuple([extents[a] for a in mine]) != sizes or cluster.folded not in ([], mine):
         return None
-    elif not cluster.folds or cluster.used_at_all_points(view):
+    elif cluster.used_at_all_points(view):
         reduced = tuple([a in mine for a in range(len(extents))])
         if not may_spread(extents, reduced):
             return None

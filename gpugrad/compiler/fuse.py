@@ -16,12 +16,11 @@ from gpugrad.compiler.cluster import (
     Facts,
     Member,
     facts_of,
-    may_spread,
     without_unit_axes,
 )
 from gpugrad.compiler.fit import CHEAP, Fit, fits
 from gpugrad.compiler.relate import bytes_of, reach, repeated_axes
-from gpugrad.kir.program import Group, Program, Step, Store
+from gpugrad.kir.program import Barrier, Group, Program, Step, Store
 from gpugrad.kir.scalar import Expr, Index
 from gpugrad.kir.space import Shape, View
 
@@ -195,6 +194,8 @@ class _Fusion:
         """
         stored = group.stores[0].view
         readers = self._readers[stored.buffer.id]
+        if any(type(self._clusters[p].step) is Barrier for p in readers):
+            return False  # what waits for a gate does not go round it
         cheap = facts.weight <= CHEAP and not facts.folds
         plans: list[_Plan] = []
         everywhere = not needed
@@ -252,9 +253,6 @@ class _Fusion:
             constant = repeated_axes(fit.view)
             if constant and constant != cluster.folded:
                 return False
-            full = cluster.folds and not constant
-            if full and not may_spread(cluster.extents, cluster.reduced):
-                return False
         self._absorb(cluster, number, group, facts, plan, keep=True)
         return True
 
@@ -292,7 +290,7 @@ class _Fusion:
         if facts.folds:
             (fit,) = plan
             if fit.new_axes:
-                cluster.extend(fit.new_axes)
+                cluster.extend(fit.new_axes, first=fit.folded[0] == 0)
                 plan = [fit._replace(view=cluster.reads[buffer][0])]
             else:
                 rank = len(cluster.extents)
@@ -306,7 +304,6 @@ class _Fusion:
                 view = fit.view
                 shape = tuple([n if s else 1 for n, s in zip(view.shape, view.strides)])
                 member.stores = (Store(view._replace(shape=shape), store.expr),)
-                cluster.full |= shape == cluster.extents
             self._add(cluster, member)
 
     def _add(self, cluster: Cluster, member: Member) -> None:
@@ -339,7 +336,6 @@ class _Fusion:
             if self._suits(cluster, group, facts):
                 if facts.folds:
                     cluster.reduced = group.reduced
-                cluster.full |= group.stores[0].view.shape == group.extents
                 expr, stores = group.stores[0].expr, group.stores
                 self._add(
                     cluster, Member(number, expr, facts, group.loads, None, stores)
@@ -353,12 +349,8 @@ class _Fusion:
         reduced = group.reduced if facts.folds else cluster.reduced
         if cluster.folds and cluster.reduced != reduced:
             return False
-        view = group.stores[0].view
-        if (cluster.full or view.shape == group.extents) and (
-            True in reduced and not may_spread(group.extents, reduced)
-        ):
-            return False
-        return self._has_room(cluster, [Fit(view, group.loads, None)], facts, 1)
+        plan = [Fit(group.stores[0].view, group.loads, None)]
+        return self._has_room(cluster, plan, facts, 1)
 
     # --- origins ----------------------------------------------------------------------
 

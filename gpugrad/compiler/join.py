@@ -121,14 +121,14 @@ class _Joining:
         stores = {s.view.buffer.id: s.view for s in earlier.stores}
         loads = {key_of(v) for v in earlier.loads}
         saved = views = 0
-        folded_again = False
+        folded = False
         for view in group.loads:
             made = stores.get(view.buffer.id)
             if made is not None:
                 if key_of(made) != key_of(view):
                     return 0
                 saved += bytes_of(view)
-                folded_again |= made.shape != group.extents
+                folded |= made.shape != group.extents
             elif key_of(view) in loads:
                 saved += bytes_of(view)
             else:
@@ -145,10 +145,9 @@ class _Joining:
             reduced = earlier.reduced if one.folds else group.reduced
             if one.folds and two.folds and group.reduced != reduced:
                 return 0
-            full = any(
-                s.view.shape == group.extents for s in (*earlier.stores, *group.stores)
+            spreads = folded and (
+                two.folds or any(s.view.shape == group.extents for s in group.stores)
             )
-            spreads = full or (folded_again and two.folds)
             if spreads and not may_spread(group.extents, reduced):
                 return 0
         elif True in earlier.reduced or True in group.reduced:

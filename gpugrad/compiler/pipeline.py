@@ -11,9 +11,11 @@ from gpugrad.compiler.algebra import simplify
 from gpugrad.compiler.cse import merge_equal_steps, write_outputs_directly
 from gpugrad.compiler.dce import drop_dead_steps
 from gpugrad.compiler.events import order_streams
+from gpugrad.compiler.fold import fold_constants
 from gpugrad.compiler.fuse import fuse
 from gpugrad.compiler.join import join_groups
 from gpugrad.compiler.memory import plan_memory
+from gpugrad.compiler.recompute import recompute_cheap_values
 from gpugrad.compiler.streams import assign_streams
 from gpugrad.kir.program import Program
 from gpugrad.kir.target import ONE_STREAM, Target
@@ -27,11 +29,13 @@ Pass = Callable[[Program], Program]
 # name steps by number, and reuse of memory needs some.
 PASSES: Final[tuple[Pass, ...]] = (
     drop_dead_steps,
+    fold_constants,
     merge_equal_steps,
     write_outputs_directly,
     simplify,
     fuse,
     join_groups,
+    recompute_cheap_values,
     assign_streams,
     plan_memory,
     order_streams,

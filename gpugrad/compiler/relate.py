@@ -132,12 +132,14 @@ def split_view(view: View, axis: int, inner: int) -> View:
     )
 
 
-def extend_view(view: View, extents: Shape) -> View:
-    """``view`` repeated over new axes at the end."""
-    more = (0,) * len(extents)
-    return View(
-        view.buffer, (*view.shape, *extents), (*view.strides, *more), view.offset
-    )
+def extend_view(view: View, extents: Shape, first: bool) -> View:
+    """``view`` repeated over new axes, before the others or behind them."""
+    still = (0,) * len(extents)
+    if first:
+        shape, strides = (*extents, *view.shape), (*still, *view.strides)
+    else:
+        shape, strides = (*view.shape, *extents), (*view.strides, *still)
+    return View(view.buffer, shape, strides, view.offset)
 
 
 def repeated_axes(view: View) -> list[int]:

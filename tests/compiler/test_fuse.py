@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gpugrad as gg
+import gpugrad.compat.v1 as tf
 from gpugrad import dtypes
 from gpugrad.backends.base import StepError
 from gpugrad.backends.numpy.backend import NumpyBackend
@@ -19,7 +20,7 @@ from gpugrad.compiler.pipeline import PASSES, optimize
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import Barrier, Call, Group, Program
-from gpugrad.kir.scalar import postorder
+from gpugrad.kir.scalar import abs_, postorder
 from gpugrad.kir.space import View
 from gpugrad.kir.verify import check_program
 from gpugrad.runtime.explain import lowered
@@ -146,10 +147,12 @@ def _product(xp: Any, outs: Any, x: Any, y: Any) -> None:
     xp.matmul(x, y, out=outs[0])
 
 
-def test_nothing_passes_a_barrier() -> None:
+@pytest.mark.parametrize("functions", [(scalar.tanh, scalar.exp), (scalar.neg, abs_)])
+def test_nothing_passes_a_barrier(functions: Any) -> None:
+    """Not even what is cheap: who computes it again does not wait for the gate."""
     b = Builder()
     x = b.new(F32, (4,), "input")
-    y, z = b.map(scalar.tanh, x), b.map(scalar.exp, x)
+    y, z = (b.map(f, x) for f in functions)
     b.barrier([y, z])
     first, barrier, last = fused(b, [x], [b.map(scalar.mul, y, z)])
     assert len(first.stores) == 2
@@ -191,6 +194,46 @@ def test_folds_over_different_axes_stay_apart() -> None:
     x = b.new(F32, (64, 32), "input")
     rows, columns = b.reduce("sum", x, (1,)), b.reduce("sum", x, (0,))
     assert len(fused(b, [x], [rows, columns])) == 2
+
+
+def test_points_are_stored_on_the_way_of_a_fold() -> None:
+    """A bias's gradient and what it is the sum of; a loss and its gradient."""
+    for axes in ((0,), (0, 1)):
+        b = Builder()
+        x = b.new(F32, (1 << 12, 32), "input")
+        y = b.map(scalar.exp, x)
+        (step,) = fused(b, [x], [y, b.reduce("sum", y, axes)])
+        assert len(step.stores) == 2
+
+
+def test_a_norm_and_what_it_scales_are_one_kernel() -> None:
+    b = Builder()
+    x = b.new(F32, (64, 32), "input")
+    norm = b.map(scalar.rsqrt, b.reduce("sum", b.map(lambda e: e * e, x), (1,), True))
+    (step,) = fused(b, [x], [b.map(scalar.mul, x, norm)])
+    assert repr(step.stores[0].expr) == "mul(in0, rsqrt(sum[mul(in0, in0)]))"
+
+
+def test_kernels_that_read_the_same_join() -> None:
+    """The second one could only run after a call, had it not been for its inputs."""
+    b = Builder()
+    x, w = b.new(F32, (4, 4), "input"), b.new(F32, (4, 4), "input")
+    y = b.map(scalar.tanh, x)
+    (z,) = b.call("product", _product, [y, w], [(F32, (4, 4))])
+    first, call = fused(b, [x, w], [z, b.map(scalar.exp, b.map(scalar.neg, x))])
+    assert isinstance(call, Call)
+    assert len(first.stores) == 2
+
+
+def test_a_cheap_value_is_not_stored_for_who_reads_its_inputs() -> None:
+    b = Builder()
+    x, y = b.new(F32, (64, 48), "input"), b.new(F32, (64, 48), "input")
+    product = b.map(scalar.sub, b.map(lambda e: e + 1.0, x), b.map(scalar.neg, y))
+    rows = b.reduce("sum", b.map(scalar.mul, product, b.map(scalar.mul, x, y)), (1,))
+    columns = b.reduce("max", b.map(scalar.mul, b.map(scalar.mul, product, x), y), (0,))
+    steps = fused(b, [x, y], [rows, columns])
+    assert len(steps) == 2
+    assert all(set(s.loads) == {x, y} for s in steps)
 
 
 def test_a_long_fold_is_not_gone_through_twice() -> None:
@@ -288,6 +331,85 @@ def test_gelu_and_its_gradient(graph: Any) -> None:
     program = compiled([y, gg.gradients(y, x)], {x: np.ones(1000)})
     assert len(groups(program)) == 1
     assert bytes_moved(program) == 3 * 4000
+
+
+def test_l2_norm_and_its_gradient(graph: Any) -> None:
+    x = gg.placeholder(gg.float32, [64, 100])
+    dy = gg.placeholder(gg.float32, [64, 100])
+    y = gg.nn.l2_normalize(x, axis=1)
+    feeds = {x: np.ones((64, 100)), dy: np.ones((64, 100))}
+    for fetches in (y, gg.gradients(y, x, dy)):
+        program = compiled(fetches, feeds)
+        assert len(groups(program)) == 1
+        assert bytes_moved(program) == least_bytes(program)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_cross_entropy_and_its_gradient(graph: Any, sparse: bool) -> None:
+    """One kernel by rows, and the mean of the rows."""
+    x = gg.placeholder(gg.float32, [64, 100])
+    if sparse:
+        labels = gg.placeholder(gg.int32, [64])
+        rows = gg.nn.sparse_softmax_cross_entropy_with_logits(labels, x)
+        feeds = {x: np.ones((64, 100)), labels: np.ones(64, np.int32)}
+    else:
+        labels = gg.placeholder(gg.float32, [64, 100])
+        rows = -gg.reduce_sum(labels * gg.nn.log_softmax(x), axis=1)
+        feeds = {x: np.ones((64, 100)), labels: np.ones((64, 100))}
+    loss = gg.reduce_mean(rows)
+    program = compiled([loss, gg.gradients(loss, x)], feeds)
+    assert [g.reduced for g in groups(program)] == [(False, True), (True,)]
+    # Beside the least, the losses of the rows are written and read once more.
+    assert bytes_moved(program) <= least_bytes(program) + 2 * 4 * 64
+
+
+def test_layer_norm_and_its_gradient(graph: Any) -> None:
+    """Back: the moments, gamma and beta by columns, x by rows."""
+    x = gg.placeholder(gg.float32, [512, 128])
+    dy = gg.placeholder(gg.float32, [512, 128])
+    gamma, beta = (gg.placeholder(gg.float32, [128]) for _ in range(2))
+    mean, variance = gg.nn.moments(x, [-1], keepdims=True)
+    y = gg.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-5)
+    feeds = {x: np.ones((512, 128)), dy: np.ones((512, 128))}
+    feeds |= {gamma: np.ones(128), beta: np.ones(128)}
+    program = compiled(y, feeds)
+    assert len(groups(program)) == 1
+    assert bytes_moved(program) == least_bytes(program)
+    program = compiled(gg.gradients(y, [x, gamma, beta], dy), feeds)
+    assert len(groups(program)) == 3
+    # x three times, dy twice, the gradient once; of rows and columns some vectors.
+    assert bytes_moved(program) <= 6 * 4 * 512 * 128 + 12 * 4 * (512 + 128)
+
+
+def test_a_loss_with_three_gradients_is_one_kernel(graph: Any) -> None:
+    x = gg.placeholder(gg.float32, [1 << 16])
+    w, c = gg.placeholder(gg.float32, []), gg.placeholder(gg.float32, [])
+    y = gg.reduce_sum(gg.tanh(x * w + c) * gg.exp(-(x**2)))
+    feeds = {x: np.ones(1 << 16), w: 1.0, c: 1.0}
+    program = compiled([y, gg.gradients(y, [x, w, c])], feeds)
+    assert len(groups(program)) == 1
+    assert bytes_moved(program) == least_bytes(program)
+
+
+def test_adam_is_one_kernel_a_variable(graph: Any) -> None:
+    x = tf.placeholder(tf.float32, [64, 256])
+    value = x
+    variables = []
+    for size in (128, 96):
+        weights = tf.Variable(np.ones((value.shape[1], size), np.float32))
+        value = tf.tanh(tf.matmul(value, weights))
+        variables.append(weights)
+    step = tf.train.AdamOptimizer().minimize(tf.reduce_sum(value))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        _, program = lowered(step, {x: np.ones((64, 256))}, session)
+        program = optimize(program)
+    updates = [g for g in groups(program) if len(g.stores) == 3 and g.extents]
+    shapes = [tuple(v.shape) for v in variables]
+    assert sorted(g.extents for g in updates) == sorted(shapes)
+    for group in updates:
+        whole = [v for v in group.loads if 0 not in v.strides]
+        assert len(whole) == 4  # the variable, both moments, the gradient
 
 
 def test_sum_of_a_thousand_branches(graph: Any) -> None:

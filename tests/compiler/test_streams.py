@@ -7,6 +7,7 @@ import pytest
 from gpugrad import dtypes
 from gpugrad.compiler import pipeline
 from gpugrad.compiler.fuse import fuse
+from gpugrad.compiler.join import join_groups
 from gpugrad.compiler.streams import assign_streams, on_streams
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
@@ -20,8 +21,9 @@ GPU = Target(4, start=4e-6, bandwidth=3e12, flops=3e13, wait=2e-6, work_is_share
 
 
 def optimize(program: Program, target: Target) -> Program:
-    """All passes but the one that would make one kernel of all steps."""
-    passes = tuple(p for p in pipeline.PASSES if p is not fuse)
+    """All passes but those that would make one kernel of all steps."""
+    merging = (fuse, join_groups)
+    passes = tuple(p for p in pipeline.PASSES if p not in merging)
     return pipeline.optimize(program, passes, target)
 
 

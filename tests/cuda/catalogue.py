@@ -276,6 +276,45 @@ def _extremes(x: Expr) -> list[tuple[Expr, bool]]:
     return [(Reduce("max", x), False), (Reduce("min", x) + Reduce("sum", x), False)]
 
 
+def _beside(x: Expr) -> list[tuple[Expr, bool]]:
+    square = x * x
+    last = [(Reduce("max", x), False), (x + x, True)]
+    return [(square, True), (Reduce("sum", square) * 0.5, False), *last]
+
+
+def beside_cases() -> Iterator[Case]:
+    """What is stored at every point beside its folds, cut in two steps or not."""
+    shapes = (
+        ((40, 24), 1), ((5, 4097), 1), ((2, 40003), 1), ((40003,), 0),
+        ((64, 48), 0), ((200, 3), 0), ((4000, 12), 0),
+    )  # fmt: skip
+    for shape, axis in shapes:
+        for dtype in FLOATS:
+            name = f"beside-{'x'.join(map(str, shape))}-{dtype.name}"
+            yield Case(name, _row_group(shape, axis, _beside, dtype))
+
+
+def crowded_cases() -> Iterator[Case]:
+    """As many loads and stores as a merged kernel has, with a fold and without."""
+    for reduced in ((False, False), (False, True), (True, False), (True, True)):
+        builder = Builder()
+        loads = tuple(builder.new(dtypes.float32, (64, 128)) for _ in range(14))
+        exprs = [Load(i, dtypes.float32) for i in range(14)]
+        stores = [
+            Store(builder.new(dtypes.float32, (64, 128)), s.tanh(a + b) * c)
+            for a, b, c in zip(exprs, exprs[1:], exprs[2:10])
+        ]
+        if any(reduced):
+            kept = tuple(1 if r else n for n, r in zip((64, 128), reduced))
+            out = builder.new(dtypes.float32, kept)
+            strides = tuple(0 if r else v for v, r in zip(out.strides, reduced))
+            total = Reduce("sum", exprs[12] * exprs[13])
+            stores.append(Store(View(out.buffer, kept, strides, 0), total))
+        name = "".join("r" if r else "p" for r in reduced)
+        group = Group((64, 128), reduced, loads, tuple(stores))
+        yield Case(f"crowded-{name}", group)
+
+
 def back_cases() -> Iterator[Case]:
     """Several folds, folds of folds, and results that are broadcast back."""
     shapes = (((40, 24), 1), ((12, 300), 1), ((3, 4100), 1), ((24, 40), 0), ((70,), 0))
@@ -305,6 +344,8 @@ def all_cases() -> Iterator[Case]:
     yield from special_cases()
     yield from fold_cases()
     yield from back_cases()
+    yield from beside_cases()
+    yield from crowded_cases()
 
 
 def wide_cases() -> Iterator[Case]:

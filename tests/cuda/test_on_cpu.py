@@ -56,6 +56,8 @@ FAMILIES = {
     "special": catalogue.special_cases,
     "folds": some_folds,
     "back": catalogue.back_cases,
+    "beside": catalogue.beside_cases,
+    "crowded": catalogue.crowded_cases,
 }
 
 

@@ -11,7 +11,18 @@ from typing import Final, NamedTuple
 from gpugrad.backends.cupy import text
 from gpugrad.backends.cupy.layout import Argument, Nest, best_run, carried
 from gpugrad.backends.cupy.literals import computed, storage
-from gpugrad.backends.cupy.rows import THREADS, join, rounded, start
+from gpugrad.backends.cupy.rows import (
+    RUN_WORDS,
+    THREADS,
+    declare_outputs,
+    fill_outputs,
+    join,
+    rounded,
+    run_words,
+    sorted_outputs,
+    start,
+    write_outputs,
+)
 from gpugrad.backends.cupy.text import Body, Indexing, Kernel, Run
 from gpugrad.kir.scalar import Reduce
 
@@ -51,7 +62,9 @@ def plan(nest: Nest, folds: list[Reduce]) -> Tile:
     cost = max(1, text.price(o.expr for o in nest.outputs))
     size = sum(max(f.dtype.itemsize, 4) for f in folds)
     while length > 1 and (
-        length * cost > 8 * _UNROLLED_COST or THREADS * length * size > _SHARED_BYTES
+        length * cost > 8 * _UNROLLED_COST
+        or THREADS * length * size > _SHARED_BYTES
+        or run_words(nest, length) > RUN_WORDS
     ):
         length //= 2
     width, height = THREADS, 1
@@ -83,6 +96,8 @@ def make_columns(tile: Tile) -> Kernel:
         _join(body, tile)
     body.add("if (active && threadIdx.y == 0) {")
     arguments = [(o.argument, storage(o.dtype)) for o in nest.loads.values()]
+    beside = sorted_outputs(nest)[0]
+    arguments += [(o.target.argument, storage(o.target.dtype)) for o in beside]
     arguments += _write_chunks(body, tile) if tile.chunk else _write(body, tile)
     body.add("}")
     chunks = -(-nest.length // tile.chunk) if tile.chunk else 1
@@ -99,7 +114,8 @@ def make_columns(tile: Tile) -> Kernel:
 def _accumulate(body: Body, tile: Tile) -> None:
     nest, indexing, run = tile.nest, tile.indexing, tile.run
     linear = indexing.linear
-    roots = [f.arg for f in tile.folds]
+    beside = sorted_outputs(nest)[0]
+    roots = [f.arg for f in tile.folds] + [o.expr for o in beside]
     for number, fold in enumerate(tile.folds):
         body.add(
             f"{computed(fold.dtype)} a{number}[{run.length}];",
@@ -122,10 +138,17 @@ def _accumulate(body: Body, tile: Tile) -> None:
         *text.coordinates("place", axes[nest.parallel :], nest, indexing),
     )
     lines, names = text.point_values(body, nest, run, roots, {}, axes, indexing)
+    declare_outputs(body, beside, run)
     body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
     for number, (fold, name) in enumerate(zip(tile.folds, names)):
         body.add(f"a{number}[e] = {join(fold)}::of(a{number}[e], {name});")
-    body.add("}", "}")
+    fill_outputs(body, beside, names[len(tile.folds) :])
+    body.add("}")
+    if beside:
+        body.add("if (active) {")
+        write_outputs(body, beside, run, axes, indexing)
+        body.add("}")
+    body.add("}")
 
 
 def _join(body: Body, tile: Tile) -> None:
@@ -174,18 +197,16 @@ def _write(body: Body, tile: Tile) -> list[tuple[Argument, str]]:
     nest, run = tile.nest, tile.run
     axes = range(nest.parallel)
     folds = {fold: f"r{number}" for number, fold in enumerate(tile.folds)}
-    roots = [o.expr for o in nest.outputs]
+    outputs = sorted_outputs(nest)[1]
+    roots = [o.expr for o in outputs]
     lines, names = text.point_values(body, nest, run, roots, folds, axes, tile.indexing)
-    kinds = [storage(o.target.dtype) for o in nest.outputs]
-    body.add(*[f"{kind} y{i}[{run.length}];" for i, kind in enumerate(kinds)])
+    declare_outputs(body, outputs, run)
     body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{")
     for number, fold in enumerate(tile.folds):
         value = rounded(f"a{number}[e]", fold.dtype)
         body.add(f"const {computed(fold.dtype)} r{number} = {value};")
     body.add(*lines)
-    for number, (kind, name) in enumerate(zip(kinds, names)):
-        body.add(f"y{number}[e] = narrow<{kind}>({name});")
+    fill_outputs(body, outputs, names)
     body.add("}")
-    for number, output in enumerate(nest.outputs):
-        body.add(text.write(f"y{number}", output.target, run, axes, tile.indexing))
-    return [(o.target.argument, kind) for o, kind in zip(nest.outputs, kinds)]
+    write_outputs(body, outputs, run, axes, tile.indexing)
+    return [(o.target.argument, storage(o.target.dtype)) for o in outputs]

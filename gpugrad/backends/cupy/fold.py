@@ -58,7 +58,7 @@ def make_fold(nest: Nest) -> Lowered:
     """The kernels of a nest with folds."""
     found = levels(nest)
     along = _folds_along_memory(nest)
-    if len(found) > 1 or any(o.full for o in nest.outputs):
+    if len(found) > 1 or rows.sorted_outputs(nest)[2]:
         plan = rows.plan(nest, found, alone=not along)
         return Lowered((rows.make_rows(plan),))
     folds = found[0]
@@ -126,7 +126,8 @@ def _in_two_steps(
     """``first`` wrote each chunk's fold to scratch; a second kernel folds those."""
     parallel = nest.extents[: nest.parallel]
     steps = (*contiguous_strides(parallel), nest.rows)
-    outside = text.used_slots([o.expr for o in nest.outputs], folds)
+    once = rows.sorted_outputs(nest)[1]
+    outside = text.used_slots([o.expr for o in once], folds)
     loads = {slot: _over_chunks(nest.loads[slot], nest.parallel) for slot in outside}
     mapping: dict[Expr, Expr] = {}
     for number, fold in enumerate(folds):
@@ -138,7 +139,7 @@ def _in_two_steps(
         Output(
             _over_chunks(o.target, nest.parallel), substitute(o.expr, mapping), False
         )
-        for o in nest.outputs
+        for o in once
     )
     second = Nest((*parallel, chunks), nest.parallel, loads, outputs)
     found = levels(second)

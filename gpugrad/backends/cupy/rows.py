@@ -6,7 +6,7 @@ folds may depend on folds, and outputs may run over the row again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gpugrad.backends.cupy import text
@@ -21,13 +21,15 @@ from gpugrad.backends.cupy.layout import (
 from gpugrad.backends.cupy.literals import computed, literal, storage
 from gpugrad.backends.cupy.text import Body, Indexing, Kernel, Run
 from gpugrad.dtypes import DType
-from gpugrad.kir.scalar import Expr, Reduce
+from gpugrad.kir.scalar import Expr, Reduce, postorder
 
 THREADS: Final = 256
 WARP: Final = 32
 # Rows longer than this are a block's, shorter ones a warp's or part of one.
 _WARP_ROW: Final = 2048
 _UNROLLED_COST: Final = 64
+# Registers that a run of all operands may fill, in 4-byte words.
+RUN_WORDS: Final = 48
 
 _JOINS: Final = {
     "sum": "JoinSum",
@@ -95,7 +97,9 @@ def plan(nest: Nest, levels: list[list[Reduce]], alone: bool = False) -> Plan:
     single = inner == nest.parallel
     cost = max(1, text.price(o.expr for o in nest.outputs))
     length = 1 if alone else best_run(nest, inner, ragged=single)
-    while length > 1 and length * cost > 8 * _UNROLLED_COST:
+    while length > 1 and (
+        length * cost > 8 * _UNROLLED_COST or run_words(nest, length) > RUN_WORDS
+    ):
         length //= 2
     runs, rest = divmod(nest.length, length)
     lanes = 1
@@ -106,6 +110,51 @@ def plan(nest: Nest, levels: list[list[Reduce]], alone: bool = False) -> Plan:
             lanes = THREADS
     unroll = 4 if cost * length <= _UNROLLED_COST else 1
     return Plan(nest, levels, Run(inner, length), lanes, runs, rest, unroll)
+
+
+def run_words(nest: Nest, length: int) -> int:
+    """The registers that a run of every operand takes, in 4-byte words."""
+    return sum(max(o.dtype.itemsize * length // 4, 1) for o in nest.operands)
+
+
+def sorted_outputs(nest: Nest) -> tuple[list[Output], list[Output], list[Output]]:
+    """Those at every point that need no fold, those once a fold, and the others."""
+    beside, once, full = [], [], []
+    for output in nest.outputs:
+        if not output.full:
+            once.append(output)
+        elif any(type(e) is Reduce for e in postorder(output.expr)):
+            full.append(output)
+        else:
+            beside.append(output)
+    return beside, once, full
+
+
+def declare_outputs(body: Body, outputs: Sequence[Output], run: Run) -> None:
+    """Registers for a run of each output."""
+    for output in outputs:
+        kind, number = storage(output.target.dtype), output.target.argument.number
+        body.add(f"{kind} y{number}[{run.length}];")
+
+
+def fill_outputs(body: Body, outputs: Sequence[Output], names: Sequence[str]) -> None:
+    """Point e of each output from the value of that name."""
+    for output, name in zip(outputs, names, strict=True):
+        kind, number = storage(output.target.dtype), output.target.argument.number
+        body.add(f"y{number}[e] = narrow<{kind}>({name});")
+
+
+def write_outputs(
+    body: Body,
+    outputs: Sequence[Output],
+    run: Run,
+    axes: Iterable[int],
+    indexing: Indexing,
+) -> None:
+    """The runs to memory."""
+    for output in outputs:
+        name = f"y{output.target.argument.number}"
+        body.add(text.write(name, output.target, run, axes, indexing))
 
 
 def make_rows(plan: Plan) -> Kernel:
@@ -123,18 +172,21 @@ def make_rows(plan: Plan) -> Kernel:
         f"const {linear} point = active ? row : 0;",
         *text.coordinates("point", range(nest.parallel), nest, indexing),
     )
+    beside, once, full = sorted_outputs(nest)
     folds: dict[Reduce, str] = {}
-    for level in plan.levels:
-        _fold_level(body, plan, level, folds)
+    for number, level in enumerate(plan.levels):
+        _fold_level(body, plan, level, folds, beside if number == 0 else [])
     arguments = [(o.argument, storage(o.dtype)) for o in nest.loads.values()]
+    arguments += [(o.target.argument, storage(o.target.dtype)) for o in beside]
     if plan.chunk:
+        assert not full
         arguments += _write_chunks(body, plan, folds)
     else:
         arguments += [
-            (o.target.argument, storage(o.target.dtype)) for o in nest.outputs
+            (o.target.argument, storage(o.target.dtype)) for o in (*once, *full)
         ]
-        _write_once(body, plan, [o for o in nest.outputs if not o.full], folds)
-        _write_full(body, plan, [o for o in nest.outputs if o.full], folds)
+        _write_once(body, plan, once, folds)
+        _write_full(body, plan, full, folds)
     blocks = -(-nest.rows // per_block)
     chunks = -(-plan.runs // plan.chunk) if plan.chunk else 1
     return text.make_kernel(
@@ -201,22 +253,38 @@ def _at(
 
 
 def _fold_level(
-    body: Body, plan: Plan, level: list[Reduce], folds: dict[Reduce, str]
+    body: Body,
+    plan: Plan,
+    level: list[Reduce],
+    folds: dict[Reduce, str],
+    beside: list[Output],
 ) -> None:
-    """Accumulators, the loop, the join of all lanes; results go to ``folds``."""
+    """Accumulators, the loop, the join of all lanes; results go to ``folds``.
+
+    ``beside`` are written on the way.
+    """
     first = len(folds)
     names = [f"a{first + i}" for i in range(len(level))]
     for fold, name in zip(level, names):
         body.add(f"{computed(fold.dtype)} {name} = {start(fold)};")
 
+    axes = range(len(plan.nest.extents))
+
     def accumulate(run: Run, lines: list[str], found: list[str]) -> None:
+        declare_outputs(body, beside, run)
         body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
         for fold, name, value in zip(level, names, found):
             body.add(f"{name} = {join(fold)}::of({name}, {value});")
+        fill_outputs(body, beside, found[len(level) :])
         body.add("}")
+        if beside:
+            body.add("if (active) {")
+            write_outputs(body, beside, run, axes, plan.indexing)
+            body.add("}")
 
     body.add("{")
-    _walk(body, plan, [f.arg for f in level], folds, accumulate)
+    roots = [f.arg for f in level] + [o.expr for o in beside]
+    _walk(body, plan, roots, folds, accumulate)
     body.add("}")
     for number, (fold, name) in enumerate(zip(level, names), first):
         kind = computed(fold.dtype)
@@ -278,15 +346,11 @@ def _write_full(
     axes = range(len(plan.nest.extents))
 
     def put(run: Run, lines: list[str], names: list[str]) -> None:
-        kinds = [storage(o.target.dtype) for o in outputs]
-        ys = [f"y{o.target.argument.number}" for o in outputs]
-        body.add(*[f"{kind} {y}[{run.length}];" for kind, y in zip(kinds, ys)])
+        declare_outputs(body, outputs, run)
         body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
-        for kind, y, name in zip(kinds, ys, names):
-            body.add(f"{y}[e] = narrow<{kind}>({name});")
+        fill_outputs(body, outputs, names)
         body.add("}")
-        for y, output in zip(ys, outputs):
-            body.add(text.write(y, output.target, run, axes, plan.indexing))
+        write_outputs(body, outputs, run, axes, plan.indexing)
 
     body.add("if (active) {")
     _walk(body, plan, [o.expr for o in outputs], folds, put)
