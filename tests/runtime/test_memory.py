@@ -284,7 +284,8 @@ def test_ten_thousand_steps_allocate_their_results_only(
     monkeypatch.setattr(stream_pass, "_WORTH", -1e9 if streams > 1 else 0.1)
     device = on(1 << 30, streams).device
     step, loss, feeds = training()
-    with on_gpu() as session:
+    # Kernels that do nothing leave in memory whatever it held, for matmuls to read.
+    with on_gpu() as session, np.errstate(all="ignore"):
         session.run(tf.global_variables_initializer())
         session.run([step, loss], feeds)
         allocations, events, held = device.allocations, device.events, device.held
