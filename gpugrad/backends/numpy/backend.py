@@ -14,6 +14,7 @@ import numpy as np
 from gpugrad import config
 from gpugrad.backends.base import StepError
 from gpugrad.backends.numpy.codegen import Generator
+from gpugrad.backends.numpy.results import RESULTS
 from gpugrad.backends.numpy.streams import Dispatcher, Workers
 from gpugrad.config import Config
 from gpugrad.dtypes import DType
@@ -111,7 +112,8 @@ class NumpyBackend:
         return array
 
     def free_memory(self) -> None:
-        """Nothing is cached: what an array held went back when it was dropped."""
+        """Let go of the memory of results that nobody holds any more."""
+        RESULTS.clear()
 
     def limit_memory(self, fraction: float) -> None:
         """Nothing: the limit is for GPUs. Config.memory_limit counts here."""

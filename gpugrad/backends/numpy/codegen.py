@@ -22,6 +22,7 @@ import numpy as np
 from gpugrad.backends.numpy.kernel import Kernel, Plan
 from gpugrad.backends.numpy.loops import TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
+from gpugrad.backends.numpy.results import LEAST_BYTES, RESULTS
 from gpugrad.backends.numpy.storage import (
     Scratch,
     Storage,
@@ -317,7 +318,10 @@ class Generator:
                 name = f"o{len(self._output_shapes)}"
                 self._locals[buffer.id] = name
                 self._output_shapes[buffer.id] = view.shape
-                write(f"{name} = empty({view.shape}, {self.dtype(buffer.dtype)})")
+                large = buffer.size * buffer.dtype.size >= LEAST_BYTES
+                pooled = large and buffer.dtype is not string
+                make = self.bind(RESULTS.array, "pooled") if pooled else "empty"
+                write(f"{name} = {make}({view.shape}, {self.dtype(buffer.dtype)})")
 
     def _group(self, group: Group) -> None:
         walks = None
