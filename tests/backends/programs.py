@@ -287,11 +287,43 @@ def trials(draw: Callable[..., Any]) -> Trial:
     last = group(draft, "output")
     draft.steps.append(last)
     outputs = tuple(s.view for s in last.stores)
-    return _trial(draft, outputs, commits)
+    updates = [_update(draft) for _ in range(draw(st.integers(0, 2)))]
+    return _trial(draft, outputs, commits, [u for group_ in updates for u in group_])
 
 
-def _trial(draft: Draft, outputs: Sequence[View], commits: Sequence[Commit]) -> Trial:
+def _update(draft: Draft) -> list[tuple[Buffer, View]]:
+    """A kernel that makes new values of variables, mostly out of the old ones."""
+    draw = draft.draw
+    extents = draw(SHAPES)
+    size = int(np.prod(extents))
+    loads: list[View] = []
+    pairs = []
+    stores = []
+    dtype = draw(st.sampled_from(DTYPES))
+    for _ in range(draw(st.integers(1, 3))):
+        variable = draft.buffer(dtype, size, "variable")
+        draft.variables.append((variable, values(draft.rng, dtype, size)))
+        loads.append(whole(variable, extents))
+        pairs.append((variable, whole(draft.buffer(dtype, size, "temp"), extents)))
+    if draw(st.booleans()):
+        draft.readable.extend(variable for variable, _ in pairs)
+    for _, target in pairs:
+        expr = expression(draft, dtype, extents, loads, draw(st.integers(1, 3)))
+        stores.append(Store(target, expr))
+    reduced = (False,) * len(extents)
+    draft.steps.append(Group(extents, reduced, tuple(loads), tuple(stores)))
+    return pairs
+
+
+def _trial(
+    draft: Draft,
+    outputs: Sequence[View],
+    commits: list[Commit],
+    updates: Sequence[tuple[Buffer, View]],
+) -> Trial:
     first_slot = len(commits)
+    slots = {b.id: first_slot + i for i, (b, _) in enumerate(draft.variables)}
+    commits = commits + [Commit(slots[b.id], view) for b, view in updates]
     program = Program(
         tuple(draft.steps),
         tuple(b for b, _ in draft.inputs),

@@ -8,6 +8,7 @@ programs are split into functions, because CPython compiles a long function slow
     c4         a constant buffer               k0           a literal
     s2, s1_2   scratch; of stream 1            n0           indices along an axis
     tile5      a large group, tile by tile     f1           folds between two passes
+    w3         variable 3's memory, as the last steps write its new value there
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from gpugrad.backends.numpy.calls import direct
 from gpugrad.backends.numpy.kernel import Kernel, Plan
-from gpugrad.backends.numpy.loops import TileCode, TileLoop, thread_memory
+from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
 from gpugrad.backends.numpy.results import LEAST_BYTES, RESULTS
 from gpugrad.backends.numpy.storage import (
@@ -31,6 +33,7 @@ from gpugrad.backends.numpy.storage import (
     strided,
 )
 from gpugrad.backends.numpy.tiling import Pass, passes
+from gpugrad.backends.numpy.updates import computed_in_place
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
 from gpugrad.kir import meaning
@@ -246,7 +249,7 @@ class Generator:
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = self._new_view(view)
-        if name[0] in "ivo":
+        if name[0] in RUN_LOCALS:
             self._parts[-1].locals[name] = None
         return name
 
@@ -256,7 +259,7 @@ class Generator:
         buffer = view.buffer
         number = self._views_of.get(buffer.id, 0)
         self._views_of[buffer.id] = number + 1
-        prefix = _STATIC.get(buffer.kind)
+        prefix = None if buffer.id in self._locals else _STATIC.get(buffer.kind)
         if prefix is not None or 0 in view.shape:
             name = f"{prefix or 'e'}{buffer.id}" if buffer.id >= 0 else f"f{-buffer.id}"
             if number:
@@ -278,6 +281,10 @@ class Generator:
             return base
         name = f"{base}_{number}"
         shape = view.shape
+        turned = view.transpose(tuple(reversed(range(view.rank))))
+        if not whole and turned.is_whole:
+            self._prologue.append(f"{name} = {self.view(turned)}.T")
+            return name
         if whole and own_shape is not None:
             made = f"{base}.reshape({shape})"
         elif whole:
@@ -307,6 +314,13 @@ class Generator:
         for slot, buffer in program.variables:
             self._locals[buffer.id] = f"v{slot}"
             write(f"v{slot} = variables[{slot}]")
+        self._in_place = computed_in_place(program) if self._segments is None else {}
+        for number, commit in self._in_place.items():
+            slot, view = commit
+            self._locals[number] = f"w{slot}"
+            self._output_shapes[number] = view.shape
+            new = f"empty({view.shape}, {self.dtype(view.dtype)})"
+            write(f"w{slot} = v{slot} if v{slot}.shape == {view.shape} else {new}")
         if program.step is not None:
             counter = View(program.step, (), (), 0)
             write(f"{self.view(counter)}[...] = step")
@@ -315,7 +329,7 @@ class Generator:
             if buffer.kind != "output" or not view.is_whole:
                 raise AssertionError(f"output {view} is not a whole output buffer")
             if buffer.id not in self._locals:
-                name = f"o{len(self._output_shapes)}"
+                name = f"o{len(self._output_shapes) - len(self._in_place)}"
                 self._locals[buffer.id] = name
                 self._output_shapes[buffer.id] = view.shape
                 large = buffer.size * buffer.dtype.size >= LEAST_BYTES
@@ -357,6 +371,11 @@ class Generator:
                 self.line(f"{target}[...] = {fold}({name}, 0, {self.dtype(dtype)})")
 
     def _call(self, call: Call) -> None:
+        function = direct(call)
+        if function is not None:
+            arrays = ", ".join(map(self.view, (*call.args, *call.outs)))
+            self.line(f"{self.bind(function, call.name)}({arrays})")
+            return
         impl = f"call{self._step}"
         self.namespace[impl] = call.impl
         outs = "".join(f"{self.view(v)}, " for v in call.outs)
@@ -370,6 +389,10 @@ class Generator:
 
     def _commits(self, commits: tuple[Commit, ...]) -> Iterator[str]:
         """Store variables: whatever can fail comes before the first write."""
+        if self._in_place:
+            for slot, _ in commits:
+                yield f"variables[{slot}] = w{slot}"
+            return
         read = dict(self._program.variables)
         values = [self.view(c.view) for c in commits]
         for (slot, view), value in zip(commits, values, strict=True):
@@ -441,6 +464,8 @@ class Generator:
                 function = module.add_tile(code.source, step)
                 loop = TileLoop(function, code, memory, threads)
                 self.namespace[code.name] = loop
+                if self._in_place:
+                    loop.prepare()  # what can fail, before any variable changes
 
 
 def _fits(now: np.ndarray | None, value: np.ndarray) -> bool:

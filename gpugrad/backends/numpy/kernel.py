@@ -152,10 +152,11 @@ class Kernel:
                 shape = tuple([n if m == 1 else m for m, n in zip(shape, arg.shape)])
         if node in self._folded:
             shape = self._along_folds(shape)
-        if node.op is cast_op or node.op is select:
+        if node.op is cast_op:
             out = self._place(node, shape)
-            write = self._cast if node.op is cast_op else self._select
-            write(node, args, out)
+            self._cast(node, args, out)
+        elif node.op is select:
+            out = self._select(node, args, shape)
         else:
             function = self._function(node)
             in_place = isinstance(function, np.ufunc)
@@ -182,10 +183,16 @@ class Kernel:
             source += ".real"
         self._writer.line(f"{out.name}[...] = {source}")
 
-    def _select(self, node: Apply, args: list[Value], out: Value) -> None:
+    def _select(self, node: Apply, args: list[Value], shape: Shape) -> Value:
         condition, if_true, if_false = args
-        self._writer.line(f"{out.name}[...] = {if_false.name}")
+        out = None
+        if node not in self._targets and node.args[2] not in node.args[:2]:
+            out = self._taken_over(node, node.args[2], shape)
+        if out is None:
+            out = self._place(node, shape)
+            self._writer.line(f"{out.name}[...] = {if_false.name}")
         self._writer.line(f"copyto({out.name}, {if_true.name}, where={condition.name})")
+        return out
 
     def _reduce(self, node: Reduce) -> None:
         group, writer, kind = self._group, self._writer, node.kind
@@ -257,17 +264,24 @@ class Kernel:
             del self._targets[node]
         if reuse and type(node) is Apply:
             for arg in node.args:
-                value = self._values[arg]
-                if (
-                    value.slot is not None
-                    and self._uses[arg] == node.args.count(arg)
-                    and arg.dtype is node.dtype
-                    and value.shape == shape
-                ):
-                    # Ours now: _used() must not give it back.
-                    self._values[arg] = Value(value.name, shape)
+                value = self._taken_over(node, arg, shape)
+                if value is not None:
                     return value
         return self._new(node.dtype, shape)
+
+    def _taken_over(self, node: Apply, arg: Expr, shape: Shape) -> Value | None:
+        """The scratch of an argument that nothing else reads; None if it is no fit."""
+        value = self._values[arg]
+        if (
+            value.slot is None
+            or self._uses[arg] != node.args.count(arg)
+            or arg.dtype is not node.dtype
+            or value.shape != shape
+        ):
+            return None
+        # Ours now: _used() must not give it back.
+        self._values[arg] = Value(value.name, shape)
+        return value
 
     def _new(self, dtype: DType, shape: Shape) -> Value:
         name, slot = self._writer.scratch.take(dtype, shape)
@@ -342,7 +356,7 @@ class TileKernel(Kernel):
         stored = sum(s.expr is node for s in self._group.stores)
         return self._uses[node] == stored
 
-    def _select(self, node: Apply, args: list[Value], out: Value) -> None:
+    def _select(self, node: Apply, args: list[Value], shape: Shape) -> Value:
         """Without branches: a ``where`` costs 4.5 to 7 ns an element it cannot guess.
 
         if_false + (if_true - if_false) * condition, on the bits as whole numbers, is
@@ -350,8 +364,8 @@ class TileKernel(Kernel):
         """
         bits = _BITS.get(node.dtype.itemsize)
         if bits is None or node.dtype.np_dtype == np.object_:
-            super()._select(node, args, out)
-            return
+            return super()._select(node, args, shape)
+        out = self._place(node, shape)
         condition, if_true, if_false = args
         writer = self._writer
         mask = self._new(bits, condition.shape)
@@ -368,6 +382,7 @@ class TileKernel(Kernel):
             writer.line(f"{multiply}({target}, {mask.name}, {target})")
             writer.line(f"{add}({target}, {other}, {target})")
         self._free(mask)
+        return out
 
     def _bits(self, node: Expr, value: Value, bits: DType) -> str:
         """The name of the same bytes as whole numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from gpugrad.kir import meaning
 from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import Expr, Lit, Reduce
 from gpugrad.kir.space import Shape, View
+
+# How names of arrays begin that each run has anew: feeds, variables, outputs.
+RUN_LOCALS: Final = "ivow"
 
 Box = tuple[tuple[int, int], ...]
 
@@ -104,7 +107,7 @@ class TileCode:
 
     def _array(self, view: View) -> str:
         name = self._outer.view(view)
-        if name[0] in "ivo":
+        if name[0] in RUN_LOCALS:
             self.passed[name] = None
         return name
 
@@ -237,8 +240,7 @@ class TileLoop:
         self._scratch: list[list[list[np.ndarray]]] = []
 
     def __call__(self, *arrays: np.ndarray) -> None:
-        if self._code is not None:
-            self._prepare(self._code)
+        self.prepare()
         if self._threads > 1:
             pool(self._threads).run(
                 lambda thread, portion: self._walk(thread, portion, arrays),
@@ -248,7 +250,11 @@ class TileLoop:
         for portion in self._portions:
             self._walk(0, portion, arrays)
 
-    def _prepare(self, code: TileCode) -> None:
+    def prepare(self) -> None:
+        """Make the list of tiles and their scratch arrays, unless that is done."""
+        code = self._code
+        if code is None:
+            return
         kinds: dict[Shape, int] = {}
         self._portions = [
             [

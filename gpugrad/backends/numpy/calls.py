@@ -1,0 +1,33 @@
+"""Library calls for which NumPy has one function, called without a way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from gpugrad.kir.program import Call
+
+
+def _matmul(call: Call) -> Any:
+    """numpy.matmul, unless halves are to be summed in float32, or there is no sum."""
+    a, b = call.args
+    (out,) = call.outs
+    attrs = dict(call.attrs)
+    if attrs.get("conj_a") or attrs.get("conj_b"):
+        return None
+    if out.dtype.is_floating and out.dtype.itemsize == 2:
+        return None
+    if a.shape[-1] == 0 or 0 in out.shape or a.rank < 2 or b.rank < 2:
+        return None
+    return np.matmul
+
+
+_DIRECT: Final[dict[str, Callable[[Call], Any]]] = {"matmul": _matmul}
+
+
+def direct(call: Call) -> Any:
+    """A function ``f(*args, out)`` that does the call; None if there is none."""
+    choose = _DIRECT.get(call.name)
+    return None if choose is None else choose(call)
