@@ -67,7 +67,7 @@ def _reshaped(
 
 def _reshape_lower(b: Builder, site: Site) -> View:
     x = site.inputs[0]
-    return b.reshape(x, resolved(b.integers(site.inputs[1]), x.size))
+    return b.reshape(x, resolved(b.integers(site.inputs[1]), x.shape))
 
 
 family.op(

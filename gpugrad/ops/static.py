@@ -130,9 +130,12 @@ def constant_in(graph: Graph, value: np.ndarray, dtype: DType, name: str) -> Ten
 # --- lowering -----------------------------------------------------------------------
 
 
-def resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
-    """``shape`` with its -1 worked out for ``size`` elements; else ValueError."""
-    product = 1
+def resolved(shape: Sequence[int], have: Sequence[int]) -> tuple[int, ...]:
+    """``shape`` with its -1 worked out for the elements of ``have``; else ValueError.
+
+    Where both are empty, -1 is what the other sizes, zeros aside, leave over.
+    """
+    size, product = prod(have), 1
     for extent in shape:
         if extent < -1:
             raise ValueError(
@@ -142,6 +145,9 @@ def resolved(shape: Sequence[int], size: int) -> tuple[int, ...]:
     if list(shape).count(-1) > 1:
         raise ValueError("Only one input size may be -1, not both 0 and 1")
     if -1 in shape:
+        if product == 0 == size:
+            size = prod(n for n in have if n)
+            product = prod(n for n in shape if n > 0)
         if product == 0 or size % product:
             raise ValueError(
                 f"Input to reshape is a tensor with {size} values, but the requested "

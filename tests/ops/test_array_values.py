@@ -180,6 +180,11 @@ VALUES = {
         [M - 20, np.array([0, 0, 2], np.int32)],
         np.stack([M[1] - 20, 0 * M[0], M[2] - 20]),
     ),
+    "reshape of nothing": (
+        lambda x: [tf.reshape(x, [-1, 0]), tf.reshape(x, [0, -1, 2])],
+        [np.zeros([2, 0, 3])],
+        [np.zeros([6, 0]), np.zeros([0, 3, 2])],
+    ),
     "segment_max of infinities": (
         lambda x: tf.segment_max(x, [1, 1]),
         [np.full([2, 1], -np.inf)],
