@@ -129,6 +129,8 @@ class Drawing:
 
     def some_dtype(self, kinds: str = "f") -> str:
         """The program's dtype, or what comes nearest to it."""
+        if kinds == "c" and self.style == "wild":
+            raise Skip
         if kind(self.dtype) in kinds:
             return self.dtype
         if "f" in kinds:

@@ -130,6 +130,8 @@ def _complex(d: Drawing) -> str:
 
 
 def _make_complex(d: Drawing) -> str:
+    if d.style == "wild":
+        raise Skip
     a = d.tensor(suits=lambda v: v.dtype in ("float32", "float64"))
     return f"tf.complex({a}, {d.like(a)})"
 
@@ -155,7 +157,7 @@ def _cast(d: Drawing) -> str:
     a = d.tensor(d.choose(["f", "f", "i", "b", "c"]))
     targets = [d.some_dtype("f")] * 3 + [*INTEGERS, "bool"]
     if d.chance(0.3):
-        targets += [*FLOATS, *COMPLEX]
+        targets += FLOATS if d.style == "wild" else [*FLOATS, *COMPLEX]
     target = d.choose(targets)
     if kind(target) == "i" and not _fits(a, target):
         raise Skip
