@@ -9,8 +9,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gpugrad.dtypes import resource
-from gpugrad.errors import GraphError
+from gpugrad.dtypes import resource, variant
+from gpugrad.errors import GraphError, GraphTypeError
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.indexed_slices import IndexedSlices, IndexedSlicesValue
 from gpugrad.graph.tensor import Operation, Tensor
@@ -129,6 +129,11 @@ class Collector:
             raise GraphError(
                 f"Fetch argument {fetch!r} is the handle of a variable, not its value. "
                 "Fetch a read of it."
+            )
+        if element.dtype is variant:
+            raise GraphTypeError(
+                f"{element.name!r} holds the elements of a TensorArray, which is no "
+                "array (dtype variant). Fetch its stack() or concat()."
             )
         index = self.tensors.get(element)
         if index is None:

@@ -239,3 +239,8 @@ def test_writing_in_a_loop_moves_the_elements_once() -> None:
         tracemalloc.stop()
     # Results, their copies, the rows of either, and a few hundred bytes an iteration.
     assert peak < 8 * rows.nbytes + n * 3000
+
+
+def test_a_flow_is_no_value() -> None:
+    with pytest.raises(TypeError, match=r"Fetch its stack\(\)"):
+        run(array().write(0, 1.0).flow)
