@@ -177,7 +177,7 @@ def _lower_forward(kind: _Kind, b: Builder, site: Site) -> View:
         y = matmul.product(b, x, b.reshape(w, (g.inner, g.outer)), x.dtype)
     else:
         out = (x.shape[0], *g.positions, g.groups * g.outer)
-        y = _call(b, kind, "forward", (x, b.contiguous(w)), out, g)
+        y = _call(b, kind, "forward", (b.contiguous(x), b.contiguous(w)), out, g)
     return windows.permuted(y, windows.channels_first(data_format, rank))
 
 
@@ -218,7 +218,7 @@ def _lower_to_filter(kind: _Kind, b: Builder, site: Site) -> View:
         seen = matmul.swapped(b.reshape(x, (rows, g.inner)))
         dw = matmul.product(b, seen, b.reshape(dy, (rows, g.outer)), x.dtype)
         return b.reshape(dw, shape)
-    return _call(b, kind, "to_filter", (x, b.contiguous(dy)), shape, g)
+    return _call(b, kind, "to_filter", (b.contiguous(x), b.contiguous(dy)), shape, g)
 
 
 # --- the ops --------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from gpugrad.backends.cupy.launch import pack
 from gpugrad.backends.cupy.layout import Argument
 from gpugrad.backends.cupy.source import KERNELS_DIR
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
-from gpugrad.kir.program import Group
+from gpugrad.kir.program import Call, Group
 from gpugrad.kir.space import Buffer
 
 SHIM = Path(__file__).with_name("shim.hpp")
 # No fused multiply-add, as NumPy rounds each operation.
 FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-w", "-fno-strict-aliasing")
+# A kernel that joins threads without such a word in its text fails, aloud.
+JOINING = ("fold_", "__syncthreads", "sort_", "product_tile", "depthwise_to_filter")
 GUARD = 64  # elements on each side of a buffer that a kernel must not touch
 
 
@@ -52,7 +54,7 @@ class Machine:
 
     def launch_packed(self, kernel: Kernel, pointers: Any, backwards: bool) -> None:
         """The same with parameters as the driver takes them."""
-        joins = "fold_" in kernel.text or "__syncthreads" in kernel.text
+        joins = any(word in kernel.text for word in JOINING)
         status = self._functions[kernel.name](
             (ctypes.c_uint * 3)(*kernel.grid),
             (ctypes.c_uint * 3)(*kernel.block),
@@ -107,31 +109,32 @@ class Guarded:
         return bool((outside == 0xA5).all())
 
 
-def run_group(
+def run_step(
     machine: Machine,
     lowered: Lowered,
-    group: Group,
+    step: Group | Call,
     memory: dict[int, np.ndarray],
     backwards: bool = False,
 ) -> dict[int, np.ndarray]:
-    """Every stored buffer's elements after running ``group`` on copied operands."""
-    views = [*group.loads, *(s.view for s in group.stores)]
-    buffers = {v.buffer.id: Guarded(v.buffer) for v in views}
+    """Every stored buffer's elements after running a step on copied operands."""
+    reads, writes = step.reads, step.writes
+    buffers = {v.buffer.id: Guarded(v.buffer) for v in (*reads, *writes)}
     for number, data in memory.items():
         if number in buffers:
             buffers[number].flat[...] = data
-    scratch = [np.zeros(size, np.uint8) for size in lowered.scratch]
+    # Poisoned: kernels must not count on what scratch memory holds.
+    scratch = [np.full(size, 0xFF, np.uint8) for size in lowered.scratch]
 
     def address(argument: Argument) -> int:
         if argument.kind == "scratch":
             return scratch[argument.number].ctypes.data
-        store = argument.kind == "store"
-        at = argument.number
-        view = group.stores[at].view if store else group.loads[at]
+        views = writes if argument.kind == "store" else reads
+        view = views[argument.number]
         return buffers[view.buffer.id].address + view.offset * view.dtype.itemsize
 
     for kernel in lowered.kernels:
-        machine.launch(kernel, [address(a) for a in kernel.arguments], backwards)
+        pointers = [a for a in kernel.arguments if isinstance(a, Argument)]
+        machine.launch(kernel, [address(a) for a in pointers], backwards)
     for number, buffer in buffers.items():
         assert buffer.is_intact, f"buffer {number} was overrun"
-    return {s.view.buffer.id: buffers[s.view.buffer.id].flat for s in group.stores}
+    return {v.buffer.id: buffers[v.buffer.id].flat for v in writes}

@@ -6,15 +6,12 @@ from functools import cache
 
 import pytest
 
-from gpugrad import dtypes
+from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.codegen import lower
-from gpugrad.backends.cupy.overrides import OVERRIDES
 from gpugrad.backends.cupy.text import Kernel, module_source
-from gpugrad.kir.builder import Builder
-from gpugrad.kir.philox import philox
-from gpugrad.kir.program import Call, Group
+from gpugrad.kir.program import Group
 from gpugrad.kir.scalar import Apply, postorder
-from tests.cuda import catalogue
+from tests.cuda import calls, catalogue
 from tests.cuda.nvidia import ARCHS, Report, build, build_all, faults, require_tools
 
 pytestmark = pytest.mark.nvrtc
@@ -35,9 +32,12 @@ def kernels() -> dict[str, tuple[str, Kernel, bool]]:
         framed = _may_keep_a_frame(case.group)
         for kernel in lower(case.group).kernels:
             found.setdefault(kernel.name, (case.name, kernel, framed))
-    for name in OVERRIDES:
-        for kernel in _override_kernels(name):
-            found[kernel.name] = (name, kernel, False)
+    for family in calls.FAMILIES.values():
+        for call in family():
+            lowered = CALLS[call.call.name](call.call)
+            assert lowered is not None, call.name
+            for kernel in lowered.kernels:
+                found.setdefault(kernel.name, (call.name, kernel, False))
     return found
 
 
@@ -49,18 +49,6 @@ def _may_keep_a_frame(group: Group) -> bool:
                 if trigonometric or node.dtype.is_complex:
                     return True
     return False
-
-
-def _override_kernels(name: str) -> tuple[Kernel, ...]:
-    assert name == "philox", f"write a Call for the override {name!r} here"
-    builder = Builder()
-    shape = (dtypes.uint32, (1003,))
-    builder.call(name, philox, [builder.run_number()], [shape], key0=1, key1=2)
-    (call,) = builder.steps
-    assert isinstance(call, Call)
-    lowered = OVERRIDES[name](call)
-    assert lowered is not None
-    return lowered.kernels
 
 
 @pytest.fixture(scope="module", params=ARCHS)

@@ -20,7 +20,7 @@ from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.interpret import interpret
 from tests.cuda import catalogue
-from tests.cuda.cpu import Machine, compiler, run_group
+from tests.cuda.cpu import Machine, compiler, run_step
 from tests.cuda.values import operands
 
 # Units in the last place are 1e-3, 1e-2, 1e-7, 1e-16. C's functions and NumPy's differ
@@ -96,7 +96,7 @@ def test_kernels_compute_what_the_ir_means(family):
         memory = operands(case.group, function)
         want = interpret([case.group], dict(memory))
         for backwards in (False, True):
-            got = run_group(machine, lowered, case.group, memory, backwards)
+            got = run_step(machine, lowered, case.group, memory, backwards)
             for store in case.group.stores:
                 buffer = store.view.buffer
                 try:
@@ -120,8 +120,8 @@ def test_results_repeat_bit_by_bit(tmp_path):
     machine = Machine([k for low in lowered for k in low.kernels], tmp_path, 2)
     for case, low in zip(cases, lowered):
         memory = operands(case.group, "fold")
-        one = run_group(machine, low, case.group, memory, backwards=False)
-        two = run_group(machine, low, case.group, memory, backwards=True)
+        one = run_step(machine, low, case.group, memory, backwards=False)
+        two = run_step(machine, low, case.group, memory, backwards=True)
         for number, values in one.items():
             assert values.tobytes() == two[number].tobytes(), case.name
 
@@ -142,11 +142,11 @@ def test_the_machine_catches_a_missing_barrier(tmp_path):
     )
     assert broken.text != kernel.text
     memory = operands(group, "fold")
-    (want,) = run_group(Machine([kernel], tmp_path, 1), lowered, group, memory).values()
+    (want,) = run_step(Machine([kernel], tmp_path, 1), lowered, group, memory).values()
     folder = tmp_path / "broken"
     folder.mkdir()
     wrong = lowered._replace(kernels=(broken,))
-    (got,) = run_group(Machine([broken], folder, 1), wrong, group, memory).values()
+    (got,) = run_step(Machine([broken], folder, 1), wrong, group, memory).values()
     assert not np.array_equal(got, want)
 
 

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpugrad.backends.base import StepError
+from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.codegen import lower
 from gpugrad.backends.cupy.failure import explained
 from gpugrad.backends.cupy.launch import Launch
 from gpugrad.backends.cupy.layout import WIDEST, Argument
-from gpugrad.backends.cupy.overrides import OVERRIDES
 from gpugrad.backends.cupy.streams import Enqueuer
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
 from gpugrad.errors import OpError
@@ -336,8 +336,8 @@ def _lower(step: Step) -> Lowered | None:
     """The kernels of a step; None if it is a library call or a barrier."""
     if isinstance(step, Group):
         return lower(step)
-    if isinstance(step, Call) and step.name in OVERRIDES:
-        return OVERRIDES[step.name](step)
+    if isinstance(step, Call) and step.name in CALLS:
+        return CALLS[step.name](step)
     return None
 
 

@@ -305,7 +305,7 @@ def make_kernel(
     grid: tuple[int, int, int],
     block: tuple[int, int, int],
 ) -> Kernel:
-    """A kernel under a name of its content, which computes ``roots``.
+    """A kernel that computes ``roots``.
 
     ``arguments`` have their element's type. Only what a kernel does not write is
     declared const, and read through the read-only cache.
@@ -320,20 +320,29 @@ def make_kernel(
     # Without a number of blocks the assembler keeps to 32 registers and rather spills;
     # dear functions need more than four blocks would leave them.
     blocks = 1 if price(roots) >= DEAR else 4
+    bounds = f"__launch_bounds__({threads}, {blocks})"
+    pointers = tuple(a for a, _ in arguments)
+    return named_kernel(kind, headers, bounds, parameters, body, grid, block, pointers)
+
+
+def named_kernel(
+    kind: str,
+    headers: Sequence[str],
+    bounds: str,
+    parameters: str,
+    body: str,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    arguments: tuple[Argument | Number, ...],
+) -> Kernel:
+    """A kernel under a name of its content."""
     text = (
-        f'extern "C" __global__ void __launch_bounds__({threads}, {blocks})\n'
-        f"{_NAME}({parameters}) {{\n{body}\n}}\n"
+        f'extern "C" __global__ void {bounds}\n{_NAME}({parameters}) {{\n{body}\n}}\n'
     )
     digest = sha256("\n".join((*headers, text)).encode()).hexdigest()[:16]
     name = f"gpugrad_{kind}_{digest}"
-    return Kernel(
-        name,
-        text.replace(_NAME, name),
-        headers,
-        grid,
-        block,
-        tuple(a for a, _ in arguments),
-    )
+    text = text.replace(_NAME, name)
+    return Kernel(name, text, tuple(headers), grid, block, arguments)
 
 
 def module_source(kernels: Iterable[Kernel]) -> str:

@@ -1,0 +1,123 @@
+"""Kernels of library calls run on the CPU, and agree with what the calls mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpugrad.backends.cupy.calls import CALLS
+from gpugrad.backends.cupy.text import Kernel, Lowered
+from tests.cuda import calls
+from tests.cuda.cpu import Machine, compiler, run_step
+
+# Sums of a few hundred terms of either sign, in another order.
+RTOL = {"float16": 4e-3, "float32": 3e-5, "float64": 1e-11, "complex64": 1e-4}
+
+
+def lower(case: calls.Case) -> Lowered:
+    lowered = CALLS[case.call.name](case.call)
+    assert lowered is not None, f"{case.name} has no kernel"
+    return lowered
+
+
+def run(machine: Machine, case: calls.Case, lowered: Lowered, backwards: bool):
+    memory = {
+        view.buffer.id: array.reshape(-1)
+        for view, array in zip(case.call.args, case.arguments)
+    }
+    found = run_step(machine, lowered, case.call, memory, backwards)
+    return [found[v.buffer.id].reshape(v.shape) for v in case.call.outs]
+
+
+def check(case: calls.Case, found: list[np.ndarray]) -> None:
+    for got, want in zip(found, case.expected()):
+        rtol = RTOL.get(want.dtype.name)
+        if rtol is None:
+            np.testing.assert_array_equal(got, want, case.name)
+        else:
+            scale = float(np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
+            np.testing.assert_allclose(
+                got, want, rtol=rtol, atol=rtol * scale, err_msg=case.name
+            )
+
+
+@pytest.fixture(scope="module", params=calls.FAMILIES)
+def family(request, tmp_path_factory):
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    cases = [(c, lower(c)) for c in calls.FAMILIES[request.param]()]
+    kernels = [k for _, lowered in cases for k in lowered.kernels]
+    return Machine(kernels, tmp_path_factory.mktemp(request.param)), cases
+
+
+def test_kernels_do_what_the_calls_mean(family):
+    machine, cases = family
+    for case, lowered in cases:
+        for backwards in (False, True):
+            check(case, run(machine, case, lowered, backwards))
+
+
+def test_results_repeat_bit_by_bit(family):
+    """Whatever the order in which threads and blocks run."""
+    machine, cases = family
+    for case, lowered in cases:
+        one = run(machine, case, lowered, backwards=False)
+        two = run(machine, case, lowered, backwards=True)
+        for a, b in zip(one, two):
+            assert a.tobytes() == b.tobytes(), case.name
+
+
+def test_every_call_with_kernels_has_cases():
+    named = {c.call.name for family in calls.FAMILIES.values() for c in family()}
+    assert named == CALLS.keys()
+
+
+def test_a_place_that_is_out_of_range(tmp_path):
+    """Gathered as zeros, and dropped by scatters: no memory is touched."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    gathered = next(c for c in calls.gathers() if c.name == "gather-float32-8")
+    dropped = next(c for c in calls.combinations() if "scatter-add-float32" in c.name)
+    lowered = {c.name: lower(c) for c in (gathered, dropped)}
+    machine = Machine([k for low in lowered.values() for k in low.kernels], tmp_path, 1)
+    table, index = gathered.arguments
+    index = index.copy()
+    index[0, :2] = -1, table.shape[2]
+    wild = gathered._replace(arguments=(table, index))
+    (found,) = run(machine, wild, lowered[wild.name], False)
+    assert not found[:, :, :2].any()
+    assert found[:, :, 2:].all()
+    base, ids, rows = dropped.arguments
+    ids = ids.copy()
+    ids[:2] = -7, len(base)
+    wild = dropped._replace(arguments=(base, ids, rows))
+    (found,) = run(machine, wild, lowered[wild.name], False)
+    kept = dropped._replace(arguments=(base, ids[2:], rows[2:]))
+    np.testing.assert_allclose(found, kept.expected()[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "kernel", "right", "wrong"),
+    [
+        ("combine", "fold_rows", "JoinSum, MeetJoin", "JoinProduct, MeetJoin"),
+        ("scan", "scan_write", "true, false);", "false, false);"),
+        ("convolution", "conv", "return a == 0 ? 6 : (5)", "return a == 0 ? 5 : (5)"),
+    ],
+)
+def test_the_comparison_notices(tmp_path, family, kernel, right, wrong):
+    """A planted mistake in a kernel's text is found by the same comparison."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    for case in calls.FAMILIES[family]():
+        lowered = lower(case)
+        broken = tuple(
+            Kernel(k.name, k.text.replace(right, wrong), *k[2:])
+            for k in lowered.kernels
+        )
+        if broken != lowered.kernels and case.call.args[0].size > 30:
+            machine = Machine(broken, tmp_path, 1)
+            wild = lowered._replace(kernels=broken)
+            with pytest.raises(AssertionError):
+                check(case, run(machine, case, wild, False))
+            return
+    pytest.fail(f"no kernel has {right!r}")
