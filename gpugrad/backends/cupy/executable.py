@@ -22,6 +22,7 @@ from gpugrad.backends.cupy.streams import Enqueuer
 from gpugrad.backends.cupy.text import Kernel, Lowered, module_source
 from gpugrad.errors import OpError
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step
+from gpugrad.kir.scalar import Lit, Load
 from gpugrad.kir.space import Buffer, Shape, View
 
 Array = Any
@@ -153,8 +154,29 @@ class CupyExecutable:
             return lambda bases: _run_all(launches)
         if isinstance(step, Call):
             return self._library_call(step)
+        if isinstance(step, Group):
+            return self._on_host(step)
         assert isinstance(step, Barrier)
         return lambda bases: None  # its waits do it
+
+    def _on_host(self, group: Group) -> Callable[[list[Array]], None]:
+        """Copies of strings, which stay on the host."""
+        loads = [self._array_of(v) for v in group.loads]
+        moves = []
+        for store in group.stores:
+            if not isinstance(store.expr, Load | Lit):
+                raise TypeError(
+                    f"The cupy backend can move strings, not compute {store.expr}. Run "
+                    "this part with the numpy backend."
+                )
+            value = loads[store.expr.slot] if isinstance(store.expr, Load) else None
+            moves.append((self._array_of(store.view), value, store.expr))
+
+        def run(bases: list[Array]) -> None:
+            for out, value, expr in moves:
+                out(bases)[...] = value(bases) if value else expr.value  # type: ignore
+
+        return run
 
     def _launch(self, step: Step, low: Lowered, kernel: Kernel) -> Launch:
         addresses, patches = [], []
@@ -324,6 +346,8 @@ class CupyExecutable:
                 for kernel in low.kernels:
                     shape = f"<<<{kernel.grid}, {kernel.block}>>>"
                     lines.append(f"// {index}: {kernel.name} {shape}")
+            elif isinstance(step, Group):
+                lines.append(f"// {index}: strings copied on the host")
             elif isinstance(step, Call):
                 lines.append(f"// {index}: library call")
             else:
@@ -335,7 +359,8 @@ class CupyExecutable:
 def _lower(step: Step) -> Lowered | None:
     """The kernels of a step; None if it is a library call or a barrier."""
     if isinstance(step, Group):
-        return lower(step)
+        views = (*step.reads, *step.writes)
+        return None if any(v.dtype.name == "string" for v in views) else lower(step)
     if isinstance(step, Call) and step.name in CALLS:
         return CALLS[step.name](step)
     return None

@@ -65,12 +65,12 @@ _MEETINGS: Final = {
 
 
 class _Job(NamedTuple):
-    """``rows`` and ``index`` are arguments of the call, and so is ``base``, if any."""
+    """``rows`` and ``place`` are arguments of the call, and so is ``base``, if any."""
 
     call: Call
     kind: str
     rows: int
-    index: int
+    place: int
     sizes: Sequence[int]
     width: int
     base: int | None = None
@@ -78,14 +78,14 @@ class _Job(NamedTuple):
     touched: bool = False
 
     @property
-    def count(self) -> int:
+    def rows_in(self) -> int:
         """Rows that are combined."""
-        return self.call.args[self.index].size // max(len(self.sizes), 1)
+        return self.call.args[self.place].size // max(len(self.sizes), 1)
 
 
 def _combine(job: _Job) -> Lowered | None:
     call, dtype = job.call, job.call.outs[0].dtype
-    places, count = prod(job.sizes), job.count
+    places, count = prod(job.sizes), job.rows_in
     meeting = _MEETINGS.get(job.kind)
     if meeting is None or not job.sizes or not _fits(job, places):
         return None
@@ -131,7 +131,7 @@ def _fits(job: _Job, places: int) -> bool:
     if any(v.dtype.np_dtype is None or v.dtype.name == "string" for v in views):
         return False
     sides = -(-job.width // _COLUMNS) <= _SIDE
-    small = max(places, job.count, *(v.size for v in views)) < COUNT_LIMIT
+    small = max(places, job.rows_in, *(v.size for v in views)) < COUNT_LIMIT
     return all_contiguous(*views) and sides and small
 
 
@@ -140,17 +140,17 @@ def _sorted_places(job: _Job, places: int) -> tuple[list[Kernel], tuple[int, ...
 
     Scratch 0 and 1 are keys, 2 and 3 where they came from, 4 the histogram.
     """
-    m = job.count
+    m = job.rows_in
     tiles = max(-(-m // _TILE), 1)
-    index: View = job.call.args[job.index]
+    index: View = job.call.args[job.place]
     count = ("m", Number("u32", m))
     kernels = [
         make(
             "places",
-            f"make_places(scratch0, scratch2, in{job.index}, {extents(job.sizes)}, m, "
+            f"make_places(scratch0, scratch2, in{job.place}, {extents(job.sizes)}, m, "
             f"{places}u);",
             (scratch(0, "u32"), scratch(2, "u32"),
-             load(job.index, storage(index.dtype))),
+             load(job.place, storage(index.dtype))),
             _HEADERS,
             blocks(max(m, 1)),
             numbers=(count,),
