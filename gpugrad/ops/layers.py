@@ -159,9 +159,10 @@ def _rows(table: Any, ids: Any, name: str | None) -> Any:
 def _clip(rows: Any, ids: Any, max_norm: Any) -> Any:
     if max_norm is None:
         return rows
-    return clip_by_norm(
-        rows, max_norm, axes=list(range(len(ids.shape), len(rows.shape)))
-    )
+    if ids.ndim is None or rows.ndim is None:
+        axes = apply_op("Range", static.rank_of(ids), static.rank_of(rows), 1)
+        return clip_by_norm(rows, max_norm, axes=axes)
+    return clip_by_norm(rows, max_norm, axes=list(range(ids.ndim, rows.ndim)))
 
 
 def _places(tables: list[Any], ids: Any, strategy: str) -> tuple[Any, Any]:

@@ -178,16 +178,15 @@ def repeat(
         data = convert_to_tensor(input, name="data")
         if axis is None:
             data, axis = apply_op("Reshape", data, [-1]), 0
-        if data.ndim is None:
-            raise ValueError("repeat() along an axis needs a tensor of known rank.")
-        axis = axis_in(axis, max(data.ndim, 1))
+        if data.ndim is not None:
+            axis = axis_in(axis, max(data.ndim, 1))
         if data.ndim == 0:
             data = expand_dims(data, 0)
         counts = convert_to_tensor(repeats, name="repeats")
         if counts.dtype is not dtypes.int32:
             counts = apply_op("Cast", counts, DstT=dtypes.int32)
         shape, rank = shape_of(data), data.ndim or 1
-        if counts.shape.num_elements() == 1:
+        if counts.shape.num_elements() == 1 and data.ndim is not None:
             once = apply_op("Reshape", counts, [])
             multiples = [once if i == axis + 1 else 1 for i in range(rank + 1)]
             tiled = tile(expand_dims(data, axis + 1), multiples)
@@ -195,9 +194,8 @@ def repeat(
             return apply_op("Reshape", tiled, apply_op("ConcatV2", parts, 0))
         # Row i of the source for each row of the result: how many ends lie at or before
         # it. The ends are counted by place, and the counts added up.
-        ends = apply_op(
-            "Cumsum", apply_op("BroadcastTo", counts, shape[axis : axis + 1]), 0
-        )
+        extent = apply_op("Pack", [shape[axis]], axis=0)
+        ends = apply_op("Cumsum", apply_op("BroadcastTo", counts, extent), 0)
         total = apply_op("Max", apply_op("ConcatV2", [[0], ends], 0), [0])
         ones = apply_op("OnesLike", ends)
         there = apply_op("UnsortedSegmentSum", ones, ends, total + 1)

@@ -20,6 +20,8 @@ FUNCTIONS = [
     (lambda x: tf.tensordot(x, x, [[0, -1], [0, 2]]), THREE),
     (lambda x: tf.tensordot(tf.constant(np.ones((2, 3))), x, [[1], [0]]), TWO),
     (lambda x: tf.tensordot(x, x, 0), TWO),
+    (lambda x: tf.repeat(x, 2, axis=0), TWO),
+    (lambda x: tf.repeat(x, [0, 2, 1, 1], axis=-1), TWO),
     (lambda x: tf.linspace(x, 2 * x, 3), TWO),
     (lambda x: tf.nn.softmax_cross_entropy_with_logits_v2(x, x, axis=0), THREE),
     (lambda x: tf.nn.softmax_cross_entropy_with_logits_v2(x, 2 * x, -2), THREE),
@@ -73,3 +75,12 @@ def test_the_gradient_of_repeat_is_dense():
         np.testing.assert_array_equal(
             session.run(dx, {x: np.ones((2, 2))}), [[1, 1], [2, 2]]
         )
+
+
+def test_max_norm_with_ids_of_unknown_rank():
+    table = tf.constant([[3.0, 4.0], [0.3, 0.4]])
+    ids = tf.placeholder(tf.int32)
+    rows = tf.nn.embedding_lookup(table, ids, max_norm=1.0)
+    with tf.Session() as session:
+        got = session.run(rows, {ids: [[0], [1]]})
+    np.testing.assert_allclose(got, [[[0.6, 0.8]], [[0.3, 0.4]]], rtol=1e-6)

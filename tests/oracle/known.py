@@ -103,6 +103,18 @@ KNOWN: tuple[Known, ...] = (
         "off by inf",
         "the slopes of these at 0 have none there: 0 / 0",
     ),
+    Known(
+        "value",
+        "softmax_cross_entropy",
+        "off by inf",
+        "a label of 0 times the logarithm of 0 is NaN there",
+    ),
+    Known(
+        "first",
+        "split|unstack",
+        "None values not supported",
+        "slopes of booleans: both refuse, with another class",
+    ),
     *(
         Known(
             order,
