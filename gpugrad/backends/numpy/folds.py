@@ -2,7 +2,7 @@
 
 A sum is a product with ones, which BLAS does several times as fast, in blocks so small
 that BLAS starts no threads and that rounding errors stay below those of NumPy's
-pairwise sum. NumPy adds the blocks' sums.
+pairwise sum. The blocks' sums are added in the same way, the last few by NumPy.
 """
 
 from __future__ import annotations
@@ -61,4 +61,4 @@ def sum_columns(x: np.ndarray, out: np.ndarray) -> None:
     np.matmul(ones, flat[:whole].reshape(blocks, step, columns), sums[:blocks])
     if rest:
         np.matmul(ones[:, :rest], flat[whole:], sums[blocks])
-    np.add.reduce(sums, axis=0, out=into.reshape(1, columns))
+    sum_columns(sums, out)
