@@ -7,6 +7,7 @@ host, it is several stages with the host in between.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,9 +37,14 @@ _STATIC_LIMIT = 4096
 _STAGES_BYTES = 1 << 28
 _BYTES_A_STEP = 1 << 12
 _VERSIONS_KEPT = 4
+# Different sizes of feeds after which a plan says that it compiles for each of them.
+_MANY_VERSIONS = 32
 # Runs inside one run (loop iterations) draw their own random numbers: each run has
 # this many to give away.
 _RUNS_WITHIN = 1 << 20
+
+
+_log = logging.getLogger("gpugrad")
 
 
 class Context:
@@ -177,6 +183,8 @@ class Plan:
         # By start: the stage that ran last, the values there may be, and those of
         # them whose values shapes depend on.
         self._latest: dict[int, _Compiled] = {}
+        self._versions = 0
+        self._warned = False
         self._live: dict[int, list[int]] = {}
         self._static: dict[int, set[int]] = {}
         # The ops that always run on the host, by their place; what else a run starts
@@ -401,7 +409,8 @@ class Plan:
         )
         if stage.host is not None:
             compiled.host = self._host_step(stage.stop)
-        self._stages.pop(key, None)
+        if self._stages.pop(key, None) is None:
+            self._count_version()
         self._make_room(compiled.held_bytes)
         self._stages[key] = compiled
         return compiled
@@ -459,6 +468,23 @@ class Plan:
         stages = list(self._stages.items())
         self._stages = {key: stage for key, stage in stages if stage is keep}
         self._latest.clear()
+
+    def _count_version(self) -> None:
+        """Say once that the plan is compiled again and again."""
+        self._versions += 1
+        stages = len({key[0] for key in self._stages}) or 1
+        if self._warned or self._versions <= _MANY_VERSIONS * stages:
+            return
+        self._warned = True
+        items = self.schedule.items
+        where = f", such as {describe(items[-1].op)}" if items else ""
+        _log.warning(
+            "The same fetches%s have been compiled for more than %d different shapes "
+            "or values of what is fed. Each is a compilation, and only some are kept: "
+            "feed batches of a few sizes, for example by padding the last one.",
+            where,
+            _MANY_VERSIONS,
+        )
 
     def _make_room(self, needed: int) -> None:
         """Forget the oldest stages, so that one more with so many bytes may come."""

@@ -19,6 +19,8 @@ from gpugrad.runtime.variables import VariableStore
 
 # Distinct (fetches, feed keys) whose plans a session keeps; the oldest goes first.
 _PLANS_LIMIT = 512
+# The bytes that they may hold between runs, the newest aside.
+_PLANS_BYTES = 1 << 30
 
 
 class ConfigProto:
@@ -223,8 +225,12 @@ class BaseSession:
                 )
         single = type(structure) is Tensor
         prepared = _Prepared(plan, parsed.rebuild, single, parsed.tensors)
-        while len(self._prepared) >= _PLANS_LIMIT:
-            del self._prepared[next(iter(self._prepared))]
+        held = sum(p.plan.held_bytes() for p in self._prepared.values())
+        while self._prepared and (
+            len(self._prepared) >= _PLANS_LIMIT or held > _PLANS_BYTES
+        ):
+            oldest = self._prepared.pop(next(iter(self._prepared)))
+            held -= oldest.plan.held_bytes()
         self._prepared[fetches_key(structure), key] = prepared
         return prepared
 

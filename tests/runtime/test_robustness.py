@@ -160,6 +160,30 @@ def test_plans_of_many_shapes_do_not_fill_the_memory() -> None:
         assert len(prepared.plan._stages) <= 8
 
 
+def test_many_shapes_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    x = tf.placeholder(tf.float32, [None])
+    y = tf.tanh(x, name="squash")
+    with tf.Session() as session, caplog.at_level("WARNING", "gpugrad"):
+        for n in range(32):
+            session.run(y, {x: np.ones(n)})
+        assert not caplog.records
+        for n in range(64):
+            session.run(y, {x: np.ones(n)})
+    (record,) = caplog.records
+    assert "squash" in record.getMessage()
+    assert "more than 32 different shapes" in record.getMessage()
+
+
+def test_all_plans_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpugrad.runtime.session._PLANS_BYTES", 3_000_000)
+    x = tf.placeholder(tf.float32, [100_000])
+    y = tf.cumsum(x)
+    with tf.Session() as session:
+        for n in range(20):
+            session.run(tf.cumsum(y + float(n)), {x: np.ones(100_000)})
+        assert 1 < len(session._prepared) < 10
+
+
 def test_a_forgotten_executable_frees_its_arrays_at_once() -> None:
     x = tf.placeholder(tf.float32, [None])
     y = x
