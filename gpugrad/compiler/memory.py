@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gpugrad.compiler.events import order_of
@@ -12,6 +12,14 @@ from gpugrad.kir.program import START, Barrier, Program
 # Bytes. Cache lines on the CPU; the widest vector load and the pool's own
 # granularity on the GPU.
 ALIGNMENT = 512
+# Up to so many buffers the arena is packed again, at a cost that grows as the square.
+_FEW_BUFFERS = 400
+# What comes first then: large ones, what takes much for long, long ones.
+_ORDERS: tuple[Callable[[int, int], int], ...] = (
+    lambda size, life: size,
+    lambda size, life: size * life,
+    lambda size, life: life,
+)
 # By how much several streams may enlarge the arena.
 _GROWTH = 2
 
@@ -125,7 +133,7 @@ def plan_memory(program: Program) -> Program:
               end. Strings live outside the arena. On several streams a buffer takes
               bytes that it need not wait for, unless that doubles the arena.
     """
-    lives = _Lives(program)
+    lives = Lives(program)
     arena = _Arena()
     offsets: dict[int, int] = {}
     for index in range(len(program.steps)):
@@ -134,14 +142,22 @@ def plan_memory(program: Program) -> Program:
         for number in lives.ends.get(index, ()):
             arena.give(offsets[number], lives.sizes[number])
     end = arena.end
-    if any(s.stream for s in program.steps):
+    if not any(s.stream for s in program.steps):
+        if len(offsets) <= _FEW_BUFFERS:
+            for order in _ORDERS:
+                if end == lives.peak:
+                    break
+                packed, packed_end = _packed(lives, order)
+                if packed_end < end:
+                    offsets, end = packed, packed_end
+    else:
         apart, apart_end = _without_waits(program, lives)
         if apart_end <= _GROWTH * end:
             offsets, end = apart, apart_end
     return replace(program, offsets=offsets, arena_bytes=end)
 
 
-class _Lives:
+class Lives:
     """Sizes of the temps, and by step the buffers whose lives start or end there."""
 
     def __init__(self, program: Program) -> None:
@@ -162,14 +178,59 @@ class _Lives:
                 last[buffer.id] = index
         for commit in program.commits:
             last[commit.view.buffer.id] = len(program.steps)
+        self.first, self.last = first, last
         self.starts: dict[int, list[int]] = {}
         self.ends: dict[int, list[int]] = {}
         for number in self.sizes:
             self.starts.setdefault(first[number], []).append(number)
             self.ends.setdefault(last[number], []).append(number)
 
+    @property
+    def peak(self) -> int:
+        """Bytes that are alive at one step: no arena is smaller."""
+        live = peak = 0
+        for index in sorted(self.starts.keys() | self.ends.keys()):
+            live += sum([self.sizes[n] for n in self.starts.get(index, ())])
+            peak = max(peak, live)
+            live -= sum([self.sizes[n] for n in self.ends.get(index, ())])
+        return peak
 
-def _without_waits(program: Program, lives: _Lives) -> tuple[dict[int, int], int]:
+
+def _packed(
+    lives: Lives, order: Callable[[int, int], int]
+) -> tuple[dict[int, int], int]:
+    """Offsets, and the arena's end: each buffer in the tightest gap there is.
+
+    Buffers in the order of the steps leave gaps that later, larger ones do not fit. So
+    those come first for which ``order``, of bytes and steps of life, is greatest.
+    """
+    sizes, first, last = lives.sizes, lives.first, lives.last
+    offsets: dict[int, int] = {}
+
+    def rank(number: int) -> tuple[int, int]:
+        life = last[number] - first[number] + 1
+        return -order(sizes[number], life), first[number]
+
+    for number in sorted(sizes, key=rank):
+        size, birth, death = sizes[number], first[number], last[number]
+        taken = sorted(
+            [
+                (start, start + sizes[other])
+                for other, start in offsets.items()
+                if first[other] <= death and birth <= last[other]
+            ]
+        )
+        best = at = 0
+        room = None
+        for start, end in taken:
+            if start - at >= size and (room is None or start - at < room):
+                best, room = at, start - at
+            at = max(at, end)
+        offsets[number] = at if room is None else best
+    return offsets, max([offsets[n] + sizes[n] for n in offsets], default=0)
+
+
+def _without_waits(program: Program, lives: Lives) -> tuple[dict[int, int], int]:
     """Offsets, and the arena's end, if reuse follows the order that there is."""
     known = order_of(replace(program, offsets={})).known
     users: dict[int, dict[int, int]] = {}  # by buffer the last step on each stream

@@ -7,6 +7,7 @@ expressions are one object, so comparing, hashing and sharing cost nothing.
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -158,9 +159,7 @@ class Apply(Expr):
         return self  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        args = ", ".join(map(repr, self.args))
-        target = f", {self.dtype.name}" if self.op is cast_op else ""
-        return f"{self.op.name}({args}{target})"
+        return _text(self)
 
 
 class Reduce(Expr):
@@ -183,9 +182,11 @@ class Reduce(Expr):
         return self  # type: ignore[return-value]
 
     def __repr__(self) -> str:
-        return f"{self.kind}[{self.arg!r}]"
+        return _text(self)
 
 
+# Nodes that are written out one by one.
+_LONG: Final = 100
 REDUCTIONS: Final = ("sum", "prod", "max", "min", "all", "any")
 
 
@@ -227,6 +228,44 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
         else:
             stack.append((expr, True))
             stack.extend((c, False) for c in reversed(children(expr)))
+
+
+def written(*roots: Expr) -> tuple[list[str], list[str]]:
+    """Lines that name what ``roots`` have in common, and the text of each of them."""
+    order = list(postorder(*roots))
+    uses = Counter([c for node in order for c in children(node)] + list(roots))
+    lines: list[str] = []
+    texts: dict[Expr, str] = {}
+    for node in order:
+        text = _one(node, texts)
+        if uses[node] > 1 and type(node) in (Apply, Reduce):
+            lines.append(f"v{len(lines)} = {text}")
+            text = f"v{len(lines) - 1}"
+        texts[node] = text
+    return lines, [texts[r] for r in roots]
+
+
+def _one(node: Expr, texts: dict[Expr, str]) -> str:
+    if type(node) is Apply:
+        args = ", ".join([texts[a] for a in node.args])
+        target = f", {node.dtype.name}" if node.op is cast_op else ""
+        return f"{node.op.name}({args}{target})"
+    if type(node) is Reduce:
+        return f"{node.kind}[{texts[node.arg]}]"
+    return repr(node)
+
+
+def _text(expr: Expr) -> str:
+    """All on one line; what occurs again is named if it would be long otherwise."""
+    sizes: dict[Expr, int] = {}
+    texts: dict[Expr, str] = {}
+    for node in postorder(expr):
+        sizes[node] = 1 + sum([sizes[c] for c in children(node)])
+        if sizes[node] > _LONG:
+            lines, (last,) = written(expr)
+            return "; ".join([*lines, last])
+        texts[node] = _one(node, texts)
+    return texts[expr]
 
 
 def substitute(expr: Expr, mapping: dict[Expr, Expr]) -> Expr:

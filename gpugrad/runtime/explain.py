@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gpugrad.compiler.cost import bytes_moved, least_bytes
@@ -11,6 +12,7 @@ from gpugrad.compiler.schedule import Schedule, schedule
 from gpugrad.dtypes import of_numpy
 from gpugrad.graph import sessions
 from gpugrad.kir.program import GATE, START, Barrier, Call, Group, Program
+from gpugrad.kir.scalar import written
 from gpugrad.kir.space import View
 from gpugrad.runtime import fetches as fetching
 from gpugrad.runtime.plan import Context
@@ -88,15 +90,7 @@ def _steps(program: Program) -> str:
         if several:
             lines.append(_place(program, number))
         if isinstance(step, Group):
-            axes = [
-                f"{n}{'r' if r else ''}" for n, r in zip(step.extents, step.reduced)
-            ]
-            loads = ", ".join(_view(v) for v in step.loads)
-            for store in step.stores:
-                lines.append(
-                    f"[{' '.join(axes)}] {_view(store.view)} = {store.expr!r} "
-                    f"over ({loads})"
-                )
+            lines += _group(step)
         elif isinstance(step, Call):
             outs = ", ".join(_view(v) for v in step.outs)
             args = ", ".join(_view(v) for v in step.args)
@@ -107,6 +101,18 @@ def _steps(program: Program) -> str:
     for commit in program.commits:
         lines.append(f"variable {commit.slot} <- {_view(commit.view)}")
     return "\n".join(lines)
+
+
+def _group(group: Group) -> Iterator[str]:
+    """A line that says over what, one for each value that is used again, and stores."""
+    axes = [f"{n}{'r' if r else ''}" for n, r in zip(group.extents, group.reduced)]
+    loads = [f"in{slot} = {_view(v)}" for slot, v in enumerate(group.loads)]
+    yield f"kernel [{' '.join(axes)}] {', '.join(loads)}".rstrip()
+    shared, texts = written(*[store.expr for store in group.stores])
+    for line in shared:
+        yield f"    {line}"
+    for store, text in zip(group.stores, texts):
+        yield f"    {_view(store.view)} = {text}"
 
 
 def _place(program: Program, number: int) -> str:

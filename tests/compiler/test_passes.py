@@ -9,7 +9,7 @@ import numpy as np
 from gpugrad import dtypes
 from gpugrad.compiler.cse import merge_equal_steps, write_outputs_directly
 from gpugrad.compiler.dce import drop_dead_steps
-from gpugrad.compiler.memory import ALIGNMENT, plan_memory
+from gpugrad.compiler.memory import ALIGNMENT, Lives, plan_memory
 from gpugrad.compiler.pipeline import optimize
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
@@ -171,6 +171,42 @@ def test_live_values_do_not_share() -> None:
         program = plan_memory(close(b, [x], [values[-1], values[10]]))
         assert all(offset % ALIGNMENT == 0 for offset in program.offsets.values())
         check_program(program)
+
+
+def test_the_arena_is_hardly_larger_than_what_is_alive() -> None:
+    """Buffers of random sizes that live for a few steps: no arena is under 1."""
+    rng = np.random.default_rng(5)
+    ratios = []
+    for _ in range(30):
+        b = Builder()
+        x = b.new(F32, (1,), "input")
+        values = [x]
+        for _ in range(40):
+            size = int(rng.integers(1, 1 << 14))
+            read = [values[-1 - i] for i in rng.integers(0, min(6, len(values)), 2)]
+            scalars = [v.slice((0,), (1,)).broadcast((size,)) for v in read]
+            values.append(b.map(scalar.add, *scalars))
+        program = plan_memory(close(b, [x], values[-3:]))
+        check_program(program)
+        ratios.append(program.arena_bytes / Lives(program).peak)
+    assert np.mean(ratios) < 1.1
+
+
+def test_a_large_value_does_not_wait_behind_a_small_one() -> None:
+    """In the order of the steps the last one would not fit where the others were."""
+    b = Builder()
+    x = b.new(F32, (1,), "input")
+
+    def next_one(value: View, size: int) -> View:
+        return b.map(scalar.neg, value.slice((0,), (1,)).broadcast((size,)))
+
+    small = next_one(x, 1 << 10)
+    middle = next_one(small, 1 << 11)
+    small = next_one(middle, 1 << 10)
+    large = next_one(small, 3 << 10)
+    program = plan_memory(close(b, [x], [next_one(large, 1)]))
+    check_program(program)
+    assert program.arena_bytes == Lives(program).peak == 4 * (4 << 10)
 
 
 def test_a_shared_byte_is_found() -> None:

@@ -74,3 +74,13 @@ def test_evaluate_finds_the_space_itself() -> None:
     column = np.ones((3, 1), np.float32)
     assert evaluate(expr, [column]).tolist() == [[1], [2], [3]]
     assert evaluate(Lit(3, F32), [], ()).shape == ()
+
+
+def test_expressions_that_share_much_have_short_texts() -> None:
+    """Written out, the last one would have 2**64 parts."""
+    expr = Load(0, dtypes.float32)
+    assert repr(expr * expr + expr) == "add(mul(in0, in0), in0)"
+    for _ in range(64):
+        expr = expr * expr
+    assert len(repr(expr)) < 2000
+    assert repr(expr).startswith("v0 = mul(in0, in0); v1 = mul(v0, v0)")
