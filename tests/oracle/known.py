@@ -115,6 +115,12 @@ KNOWN: tuple[Known, ...] = (
         "None values not supported",
         "slopes of booleans: both refuse, with another class",
     ),
+    Known(
+        "value",
+        "reduce_mean",
+        r"0j expected, \(nan\+nanj\) found",
+        "the mean of no complex numbers is 0 there; that of no real ones is NaN",
+    ),
     *(
         Known(
             order,
