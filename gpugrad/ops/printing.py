@@ -77,6 +77,12 @@ def _is_due(attrs: dict[str, Any]) -> bool:
         return _printed[attrs["_number"]] <= attrs["first_n"]
 
 
+def _print_infer(op: Operation) -> Any:
+    if op.attrs["first_n"] >= 0:  # each op counts by itself, imported ones too
+        op.attrs["_number"] = next(_numbers)
+    return same_as_input(op)
+
+
 def _print_host(run: Any, site: Any, arrays: Sequence[Any]) -> list[np.ndarray]:
     attrs = site.attrs
     if _is_due(attrs):
@@ -91,7 +97,7 @@ family.op(
     "Print",
     (Input("input"), Input("data", attr=None, number="N")),
     attrs={"message": "", "first_n": -1, "summarize": _SHOWN},
-    infer=same_as_input,
+    infer=_print_infer,
     host=_print_host,
     stateful=True,
 )
@@ -121,8 +127,6 @@ def Print(
         "first_n": -1 if first_n is None else first_n,
         "summarize": _SHOWN if summarize is None else summarize,
     }
-    if attrs["first_n"] >= 0:
-        attrs["_number"] = next(_numbers)
     tensor: Tensor = apply_op("Print", input_, list(data), name=name, **attrs)
     return tensor
 

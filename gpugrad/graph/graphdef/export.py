@@ -67,7 +67,9 @@ def node_def(op: Operation, add_shapes: bool = False, lenient: bool = False) -> 
                 ) from None
     if counts:
         types = [tensor.dtype for tensor in op.inputs[_fixed(op) :]]
-        node.attr["T"].CopyFrom(attr_value("T", types))
+        taken = any(formal.attr == "T" for formal in op.spec.inputs)  # Print's own
+        key = "U" if taken else "T"
+        node.attr[key].CopyFrom(attr_value(key, types))
     if add_shapes and op.outputs:
         shapes = [tensor._shape for tensor in op.outputs]
         node.attr["_output_shapes"].CopyFrom(shapes_attr(shapes))

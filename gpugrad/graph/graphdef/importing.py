@@ -246,7 +246,7 @@ class Importer:
     def _attributes(self, spec: OpSpec, node: Any) -> dict[str, Any]:
         counts = {f.number for f in spec.inputs if f.number is not None}
         known = {*spec.attrs, *counts, *(f.attr for f in spec.inputs)}
-        mixed = {"T", "Tin"} if mixed_list(spec) else set()
+        mixed = {"T", "Tin", "U"} if mixed_list(spec) else set()
         found = {}
         for key, proto in node.attr.items():
             if key in known:
