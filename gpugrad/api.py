@@ -275,7 +275,8 @@ TABLE: Final = (
     """),
     ("ops.select", ".", "where"),
     ("ops.select", "v1", "select=where where_v2"),
-    ("ops.slicing", ".", "newaxis slice strided_slice"),
+    ("ops.slicing", ".", "newaxis slice"),
+    ("ops.strided_slice", ".", "strided_slice"),
     ("ops.sort", ".", "argsort sort"),
     ("ops.sort", "nn math", "top_k"),
     ("ops.space", ". nn", """

@@ -122,7 +122,14 @@ def _lower_item(
             env[number] = view
         views.append(view)
     control = tuple(env[n] for n in item.control if n in env) if item.control else ()
-    site = Site(op.attrs, tuple(views), tuple([t.dtype for t in op.outputs]), control)
+    outputs = op.outputs
+    site = Site(
+        op.attrs,
+        tuple(views),
+        tuple([t.dtype for t in outputs]),
+        control,
+        shapes=tuple([t._shape for t in outputs]),
+    )
     builder.origin = op
     before = len(builder.steps)
     try:

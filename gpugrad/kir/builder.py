@@ -12,6 +12,7 @@ from gpugrad.dtypes import DType
 from gpugrad.kir.program import Barrier, Call, Group, Step, Store
 from gpugrad.kir.scalar import Expr, Index, Lit, Load, Reduce, cast
 from gpugrad.kir.space import Buffer, Shape, View, contiguous_strides
+from gpugrad.shapes import Partial
 
 
 class Handle(NamedTuple):
@@ -50,6 +51,7 @@ class Site(NamedTuple):
 
     ``control`` holds what the op's control inputs produced. ``inputs`` of dtype
     resource are Handles. ``wanted``, for ops on the host: which outputs are read.
+    ``shapes``: what the graph knows of the outputs' shapes, for ops that lower.
     """
 
     attrs: dict[str, Any]
@@ -57,6 +59,7 @@ class Site(NamedTuple):
     dtypes: tuple[DType, ...]
     control: tuple[View, ...] = ()
     wanted: tuple[bool, ...] = ()
+    shapes: tuple[Partial, ...] = ()
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:
@@ -81,6 +84,8 @@ class Builder:
         self.step: Buffer | None = None
         self._count = 0
         self._known: dict[Any, Expr] = {}
+        # Vectors made of scalars, by buffer: each can be had without the others.
+        self._packed: dict[int, tuple[View, ...]] = {}
 
     # --- storage ----------------------------------------------------------------------
 
@@ -124,6 +129,24 @@ class Builder:
     def integers(self, view: View) -> tuple[int, ...]:
         """The value of a static input as a flat tuple of Python integers."""
         return tuple(int(v) for v in self.value(view).reshape(-1).tolist())
+
+    def scalars(self, view: View) -> list[int | View]:
+        """The entries of a vector: integers where they are known, views elsewhere."""
+        if self.known(view) is not None:
+            return list(self.integers(view))
+        parts = self._packed.get(view.buffer.id) if view.is_whole else None
+        if parts is None:
+            (step,) = view.strides
+            return [
+                View(view.buffer, (), (), view.offset + k * step)
+                for k in range(view.size)
+            ]
+        known = [self.known(part) for part in parts]
+        return [p if v is None else int(v) for p, v in zip(parts, known)]
+
+    def remember_parts(self, vector: View, parts: Sequence[View]) -> None:
+        """``vector`` is a buffer of its own that holds ``parts``, all scalars."""
+        self._packed[vector.buffer.id] = tuple(parts)
 
     # --- steps ------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ from gpugrad.ops import (
     state,
     stateless,
     statistics,
+    strided_slice,
     summary,
     training,
 )
@@ -136,6 +137,7 @@ FAMILIES = (
     stateless.family,
     state.family,
     statistics.family,
+    strided_slice.family,
     summary.family,
     training.family,
 )

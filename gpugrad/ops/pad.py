@@ -12,10 +12,12 @@ from gpugrad.graph.build import apply_op
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
-from gpugrad.kir.space import View
+from gpugrad.kir.space import Shape, View
+from gpugrad.ops import slice_at
 from gpugrad.ops.concat import joined
 from gpugrad.ops.family import OpFamily
 from gpugrad.ops.static import rank_of, shape_of, static_input, whole_slice
+from gpugrad.shapes import is_known, known
 
 family = OpFamily()
 
@@ -61,7 +63,10 @@ def _check(pairs: Pairs, rank: int) -> None:
 
 
 def _pad_lower(b: Builder, site: Site) -> View:
-    x = site.inputs[0]
+    x, paddings = site.inputs[:2]
+    shape = site.shapes[0]
+    if b.known(paddings) is None and is_known(shape) and len(site.inputs) == 2:
+        return _pad_to(b, x, paddings, known(shape))
     pairs = _pairs(b.value(site.inputs[1]))
     _check(pairs, x.rank)
     if not any(n for pair in pairs for n in pair):
@@ -75,6 +80,25 @@ def _pad_lower(b: Builder, site: Site) -> View:
     if x.size:
         b.copy(x, into=out.slice(tuple(p[0] for p in pairs), x.shape))
     return out
+
+
+def _pad_to(b: Builder, x: View, paddings: View, shape: Shape) -> View:
+    """Padded to a known shape: only where ``x`` stands in it is for the run to say."""
+    if paddings.shape != (x.rank, 2) or len(shape) != x.rank:
+        raise ValueError(
+            f"paddings must be a matrix of shape {[x.rank, 2]}, not "
+            f"{list(paddings.shape)}, for a result of shape {list(shape)}"
+        )
+    moving = [
+        slice_at.Moving(
+            axis,
+            slice_at.PART,
+            paddings.slice((axis, 0), (1, 1)).drop_axes((0, 1)),
+        )
+        for axis in range(x.rank)
+        if x.shape[axis] != shape[axis]
+    ]
+    return slice_at.put(b, x, shape, moving)
 
 
 _PADDINGS = static_input("paddings", "Tpaddings")

@@ -70,7 +70,10 @@ def _pack_lower(b: Builder, site: Site) -> View:
             f"Shapes of all inputs must match: {[list(p.shape) for p in parts]}"
         )
     place = axis_in(site.attrs["axis"], first.rank + 1)
-    return joined(b, [p.insert_axis(place) for p in parts], place)
+    packed = joined(b, [p.insert_axis(place) for p in parts], place)
+    if first.rank == 0 and len(parts) > 1:
+        b.remember_parts(packed, parts)
+    return packed
 
 
 family.op(

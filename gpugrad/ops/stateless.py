@@ -34,7 +34,7 @@ def _seeded(b: Builder, site: Site, place: int) -> Site:
         "seed2": seed[1] & (1 << 64) - 1,
         "stateless": True,
     }
-    return Site(attrs, tuple(inputs), site.dtypes, site.control)
+    return site._replace(attrs=attrs, inputs=tuple(inputs))
 
 
 class _Unseeded(NamedTuple):

@@ -21,6 +21,11 @@ def squared(function):
     return lambda *xs: function(*[x * x for x in xs])
 
 
+def counted(x, number):
+    """``number`` as a tensor whose value only a run of ``x`` tells."""
+    return tf.size(tf.where(tf.greater(tf.abs(x), 1e9)), out_type=tf.int32) + number
+
+
 CASES = [
     Case("Identity", squared(tf.identity), [A]),
     Case("IdentityN", squared(lambda x, y: tf.identity_n([x, y])), [A, V]),
@@ -50,6 +55,10 @@ CASES = [
     Case("Slice", squared(lambda x: tf.slice(x, [0, 1, 2], [1, -1, 2])), [C]),
     Case("StridedSlice", squared(lambda x: x[1, ::-2, None, 1:3]), [C]),
     Case("StridedSlice", squared(lambda x: x[..., -1]), [C], label="ellipsis"),
+    Case("StridedSlice", squared(lambda x: x[counted(x, 1), ::2, counted(x, -1)]),
+         [C], label="index of the run"),
+    Case("Slice", squared(lambda x: tf.slice(x, [counted(x, 1), 0, 1], [1, 2, 2])),
+         [C], label="begin of the run"),
     Case("StridedSliceGrad", lambda x: tf.gradients(x[:, ::2] ** 3.0, x)[0], [A]),
     Case("Pad", squared(lambda x: tf.pad(x, [[1, 0], [0, 2]])), [A]),
     Case("PadV2", squared(
