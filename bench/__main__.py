@@ -1,4 +1,7 @@
-"""python -m bench: every workload, in gpugrad and in every peer that is installed."""
+"""python -m bench: every workload, in gpugrad and in every peer that is installed.
+
+On the CPU; with --gpu instead kernels and training steps on a GPU (bench/gpu).
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--peers", default=",".join(PEERS), help="comma-separated names"
     )
     parser.add_argument("--rounds", type=int, default=11, help="batches of each peer")
-    parser.add_argument("--name", default="cpu", help="of the files in bench/results")
+    parser.add_argument("--name", help="of the files in bench/results (cpu or gpu)")
+    parser.add_argument(
+        "--gpu", action="store_true", help="measure a GPU, within eight minutes"
+    )
     parser.add_argument("--dry", action="store_true", help="keep no files")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """1 if a peer failed or computed something else."""
+    """1 if a peer failed or computed something else, 2 without a GPU."""
     options = _arguments(argv)
+    if options.gpu:
+        from bench.gpu.command import run
+
+        return run(options.name or "gpu", options.dry)
     console = Console()
     wide = Console(width=max(console.width, report.WIDTH))
     chosen = [
@@ -52,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(report.line(found))
     report.show(results, wide)
     if not options.dry:
-        for path in report.keep(results, options.name):
+        for path in report.keep(results, options.name or "cpu"):
             console.print(f"kept {path}")
     return int(any(r.note for r in results))
 

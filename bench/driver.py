@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,9 +58,11 @@ class Result:
 
 
 class Process:
-    """A worker. It only runs while an answer is awaited."""
+    """A worker. It only runs until its answer was read, and while one is awaited."""
 
-    def __init__(self, workload: str, peer: str, file: Path) -> None:
+    def __init__(
+        self, workload: str, peer: str, file: Path, device: str = "cpu"
+    ) -> None:
         self._file = file
         command = [sys.executable, "-m", "bench.worker", workload, peer, str(file)]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
@@ -68,16 +72,26 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            env=os.environ | peers.ENVIRONMENT[device],
         )
 
-    def answer(self) -> dict[str, Any]:
-        """The next line; RuntimeError with the last words if it died."""
+    def answer(self, within_s: float | None = None) -> dict[str, Any]:
+        """The next line; RuntimeError with the last words if it died.
+
+        After ``within_s`` seconds it is killed.
+        """
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                self._process.send_signal(signal.SIGSTOP)
-                found: dict[str, Any] = json.loads(line)
-                return found
+        timer = threading.Timer(max(within_s or 0.0, 0.0), self._process.kill)
+        if within_s is not None:
+            timer.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith("{"):
+                    self._process.send_signal(signal.SIGSTOP)
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+        finally:
+            timer.cancel()
         self._errors.seek(0)
         last = [line for line in self._errors.read().splitlines() if line.strip()]
         raise RuntimeError(last[-1] if last else "the process ended")

@@ -19,13 +19,15 @@ import numpy as np
 from bench import peers
 from bench.peers import Step
 from bench.single import SINGLES, Single
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import GPU_STEPS, WORKLOADS, Workload
 
 # Seconds that a batch takes at the least: far above the clock's and the loop's cost.
 BATCH_S = 0.05
 CHECKED_CALLS = 3
 
-ALL: dict[str, Workload | Single] = {w.name: w for w in (*WORKLOADS, *SINGLES)}
+ALL: dict[str, Workload | Single] = {
+    w.name: w for w in (*WORKLOADS, *GPU_STEPS, *SINGLES)
+}
 
 
 def make(name: str, peer: str) -> Step:
@@ -39,7 +41,7 @@ def make(name: str, peer: str) -> Step:
 def as_array(value: Any) -> np.ndarray:
     """A result of any peer as a NumPy array; sparse gradients densely."""
     if hasattr(value, "detach"):
-        value = value.detach()
+        value = value.detach().cpu()
     return np.asarray(value, dtype=np.float64)
 
 

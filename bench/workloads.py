@@ -338,3 +338,10 @@ WORKLOADS: tuple[Workload, ...] = (
     embedding(),
     *[fan_in(m) for m in ("ADD_N", "EXPERIMENTAL_TREE", "EXPERIMENTAL_ACCUMULATE_N")],
 )
+
+# What `python -m bench --gpu` runs: two of the above, and one that fills a large GPU.
+GPU_STEPS: tuple[Workload, ...] = (
+    mlp(256, (784, 1024, 1024, 10), "sgd"),
+    transformer(),
+    transformer(8, 512, 1024),
+)

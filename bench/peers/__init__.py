@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +26,23 @@ PEERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "torch-compile": ("torch", "bench.peers.torch", (True,)),
     "autograd": ("autograd", "bench.peers.autograd", ()),
 }
+
+# What a worker's environment has on each device. A GPU's memory is shared by the peers,
+# and none of them rounds the factors of a float32 product to TF32.
+ENVIRONMENT: dict[str, dict[str, str]] = {
+    "cpu": {"BENCH_DEVICE": "cpu", "GPUGRAD_BACKEND": "numpy", "JAX_PLATFORMS": "cpu"},
+    "gpu": {
+        "BENCH_DEVICE": "gpu",
+        "GPUGRAD_BACKEND": "cupy",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    },
+}
+
+
+def on_gpu() -> bool:
+    """Is this a worker that measures the GPU?"""
+    return os.environ.get("BENCH_DEVICE") == "gpu"
 
 
 def installed(name: str) -> bool:

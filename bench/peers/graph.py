@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from bench.peers import Step
+from bench.peers import Step, on_gpu
 from bench.workloads import RATE, Workload
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -76,7 +76,10 @@ class Ops:
 
 
 def make(name: str, workload: Workload) -> Step:
-    """One Session.run a call; feeds are NumPy arrays, as in a script."""
+    """One Session.run a call; feeds are NumPy arrays, as in a script.
+
+    On a GPU they lie there, as the other peers' data does.
+    """
     tf = library(name)
     graph = tf.Graph()
     with graph.as_default():
@@ -105,6 +108,10 @@ def make(name: str, workload: Workload) -> Step:
         init = tf.global_variables_initializer()
     session = tf.Session(graph=graph)
     session.run(init)
+    if on_gpu():
+        import cupy
+
+        feed = {k: cupy.asarray(a) for k, a in feed.items()}
     if workload.update == "none":
         return lambda: session.run(fetches, feed)
     return lambda: session.run(fetches, feed)[:1]

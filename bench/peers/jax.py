@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bench.peers import Step
+from bench.peers import Step, on_gpu
 from bench.workloads import RATE, Workload
 
 
@@ -59,6 +59,8 @@ class Ops:
 
 def make(workload: Workload) -> Step:
     """One call of the jitted function."""
+    if on_gpu() and jax.default_backend() != "gpu":
+        raise LookupError(f"JAX {jax.__version__} sees no GPU")
     params = {k: jnp.asarray(a) for k, a in workload.params().items()}
     data = {k: jnp.asarray(a) for k, a in workload.data().items()}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from bench.peers import Step
+from bench.peers import Step, on_gpu
 from bench.workloads import RATE, Workload
 
 
@@ -64,10 +65,20 @@ class Ops:
         return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
+def _device() -> tuple[str, Callable[[], None]]:
+    """Where tensors are, and what waits until the work there is done."""
+    if not on_gpu():
+        return "cpu", lambda: None
+    if not torch.cuda.is_available():
+        raise LookupError(f"PyTorch {torch.__version__} sees no GPU")
+    return "cuda", torch.cuda.synchronize
+
+
 def make(compiled: bool, workload: Workload) -> Step:
     """One forward and backward pass, and the optimizer's step."""
-    params = {k: torch.tensor(a) for k, a in workload.params().items()}
-    data = {k: torch.tensor(a) for k, a in workload.data().items()}
+    place, wait = _device()
+    params = {k: torch.tensor(a, device=place) for k, a in workload.params().items()}
+    data = {k: torch.tensor(a, device=place) for k, a in workload.data().items()}
     sparse = workload.sparse
 
     def loss_of(params: Any, data: Any) -> Any:
@@ -81,6 +92,7 @@ def make(compiled: bool, workload: Workload) -> Step:
         def gradients() -> list[Any]:
             loss = loss_of(leaves, data)
             grads = torch.autograd.grad(loss, list(leaves.values()))
+            wait()
             return [loss.detach(), *grads]
 
         return gradients
@@ -103,6 +115,7 @@ def make(compiled: bool, workload: Workload) -> Step:
         if sparse:
             with torch.no_grad():
                 table.index_add_(0, ids, rows.grad, alpha=-RATE)
+        wait()
         return [loss.detach()]
 
     return train

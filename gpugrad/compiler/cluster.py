@@ -165,8 +165,8 @@ class Cluster:
         self.extents, self.reduced = group.extents, group.reduced
         self.folds, self.risky, self.nodes = facts.folds, facts.risky, facts.nodes
         self.views += len(group.stores)
-        # Whose folds were over single points and are gone stays as it is.
-        self.open = facts.folds or True not in group.reduced
+        # Folds over single points, and what is left of them, stay as they are.
+        self.open = facts.folds == (True in group.reduced)
 
     def read(self, view: View) -> None:
         """Read ``view`` from memory."""

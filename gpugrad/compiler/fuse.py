@@ -99,7 +99,7 @@ class _Fusion:
             or view.size != buffer.size
             or buffer.id in self._shared
             or not buffer.dtype.is_scalar
-            or (True in group.reduced and not facts.folds)
+            or (True in group.reduced) != facts.folds
         ):
             self._open(number, group)
             return

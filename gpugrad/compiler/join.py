@@ -141,6 +141,10 @@ class _Joining:
             return 0
         if one.risky and two.risky:
             return 0
+        if one.folds != (True in earlier.reduced):
+            return 0
+        if two.folds != (True in group.reduced):
+            return 0
         if one.folds or two.folds:
             reduced = earlier.reduced if one.folds else group.reduced
             if one.folds and two.folds and group.reduced != reduced:
@@ -150,8 +154,6 @@ class _Joining:
             )
             if spreads and not may_spread(group.extents, reduced):
                 return 0
-        elif True in earlier.reduced or True in group.reduced:
-            return 0
         return saved
 
     def _facts_of(self, group: Group) -> Facts:

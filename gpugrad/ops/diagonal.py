@@ -262,7 +262,14 @@ def _set_infer(op: Operation) -> Any:
     x = op.inputs[0]
     if x._shape is not None and len(x._shape) < 2:
         raise ValueError(f"Shape must be at least rank 2 but is rank {len(x._shape)}")
-    return ((x.dtype, x._shape),)
+    shape, diagonal, k = (
+        x._shape,
+        op.inputs[1]._shape,
+        values.constant_value(op.inputs[2]),
+    )
+    if shape is None and diagonal and k is not None and np.ptp(k) == 0:
+        shape = (*diagonal[:-1], None, None)
+    return ((x.dtype, shape),)
 
 
 def _set_lower(b: Builder, site: Site) -> View:

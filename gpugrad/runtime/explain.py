@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,31 +16,47 @@ from gpugrad.kir.program import GATE, START, Barrier, Call, Group, Program
 from gpugrad.kir.scalar import written
 from gpugrad.kir.space import View
 from gpugrad.runtime import fetches as fetching
+from gpugrad.runtime import memory_plan
 from gpugrad.runtime.plan import Context
 from gpugrad.runtime.session import BaseSession
 
 
-def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> str:
+class Explanation(str):
+    """The text that explain() gives, which can draw its memory plan as well."""
+
+    program: Program
+
+    def draw_memory(self, path: str | os.PathLike[str]) -> None:
+        """Draw which buffer lies where during which steps, into a PNG file.
+
+        Raises ImportError, saying what to install, without matplotlib.
+        """
+        memory_plan.draw(self.program, path)
+
+
+def explain(fetches: Any, feed_dict: Any = None, session: Any = None) -> Explanation:
     """What running ``fetches`` would do, as text, without running it.
 
     The operations after pruning, the steps of the Program with their barriers, the
     bytes that they move, the memory plan, and the generated source. ``feed_dict``
     gives the shapes, as in ``Session.run``; only the first stage is shown where shapes
     depend on data. Uses ``session``, or the default one, or a new one over the graph.
+    ``explain(...).draw_memory(path)`` draws the memory plan.
     """
     session = session or _session(fetches)
     plan, program = lowered(fetches, feed_dict, session)
     program = optimize(program, target=session._backend.target)
     source = session._backend.load(program).source
-    return "\n\n".join(
-        [
-            _operations(plan),
-            _steps(program),
-            _traffic(program),
-            _memory(program),
-            f"# source for {session._backend.device_name}\n{source}",
-        ]
-    )
+    parts = [
+        _operations(plan),
+        _steps(program),
+        _traffic(program),
+        memory_plan.text(program),
+        f"# source for {session._backend.device_name}\n{source}",
+    ]
+    explanation = Explanation("\n\n".join(parts))
+    explanation.program = program
+    return explanation
 
 
 def lowered(
@@ -125,10 +142,3 @@ def _place(program: Program, number: int) -> str:
 def _traffic(program: Program) -> str:
     moved, least = bytes_moved(program), least_bytes(program)
     return f"# {moved:,} bytes moved, of {least:,} that any kernels would"
-
-
-def _memory(program: Program) -> str:
-    lines = [f"# arena of {program.arena_bytes:,} bytes"]
-    for number, offset in sorted(program.offsets.items()):
-        lines.append(f"temp{number} at {offset}")
-    return "\n".join(lines)

@@ -258,7 +258,7 @@ def _descent(size: int, last: Callable[[Builder, View], Any]) -> NumpyExecutable
 @pytest.mark.parametrize("size", [3, 20_000])
 def test_an_update_without_a_copy(size: int) -> None:
     executable = _descent(size, lambda b, d: None)
-    assert "w0" in executable.source
+    assert "w0 = v0 if" in executable.source
     array = np.ones(size, np.float32)
     store: list[Any] = [array]
     for expected in (0.5, 0.0):
@@ -281,3 +281,31 @@ def test_a_later_step_that_may_fail_waits_for_a_copy(size: int) -> None:
     assert (array == 1).all()
     executable.run([gradient, np.int32(1)[...]], [array], 0)
     assert (array == 0.5).all()
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_who_reads_the_old_value_reads_it_first(late: bool) -> None:
+    """A product with the old weights that comes after the update, or before it."""
+    builder = Builder()
+    handle = Handle(0, "w", F, (3, 3))
+    x = builder.new(F, (3, 3), "input")
+    old = builder.read(handle)
+    out = builder.new(F, (3, 3), "output")
+    new = None if late else product(builder, x, old, F)
+    builder.assign(handle, builder.map(lambda w, d: w - d, old, x))
+    builder.copy(product(builder, x, old, F) if new is None else new, out)
+    executable = load(builder, [x], Config())
+    assert ("w0 = v0 if" in executable.source) is not late
+    rng = np.random.default_rng(4)
+    values, weights = (rng.standard_normal((3, 3)).astype(np.float32) for _ in range(2))
+    store: list[Any] = [weights.copy()]
+    (found,) = executable.run([values], store, 0)
+    np.testing.assert_allclose(found, values @ weights, rtol=1e-5)
+    np.testing.assert_array_equal(store[0], weights - values)
+
+
+def product(builder: Builder, x: View, y: View, dtype: dtypes.DType) -> View:
+    def impl(xp: Any, outs: Any, a: Any, b: Any) -> None:
+        xp.matmul(a, b, out=outs[0])
+
+    return builder.call("matmul", impl, [x, y], [(dtype, (x.shape[0], y.shape[1]))])[0]

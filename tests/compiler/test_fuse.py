@@ -444,3 +444,65 @@ def _near(found: Any, wanted: np.ndarray) -> None:
     if wanted.dtype.kind == "V":
         found, wanted = found.astype(np.float32), wanted.astype(np.float32)
     np.testing.assert_array_equal(found, wanted)
+
+
+def _viewed(b: Builder, rng: np.random.Generator, value: View) -> View:
+    """``value`` turned, reshaped, cut, folded or repeated, or as it is."""
+    form = rng.integers(0, 8)
+    shapes = {
+        24: [(4, 6), (6, 4), (24,), (2, 12), (2, 3, 4)],
+        6: [(6,), (2, 3), (6, 1)],
+        4: [(4,), (4, 1), (2, 2)],
+    }
+    if form == 0 and value.rank == 2:
+        return value.transpose((1, 0))
+    if form == 1 and value.size in shapes:
+        choice = shapes[value.size]
+        return value.reshape(choice[rng.integers(0, len(choice))]) or value
+    if form == 2 and value.rank and value.shape[0] > 1:
+        sizes = (value.shape[0] - 1, *value.shape[1:])
+        return value.slice((1,) + (0,) * (value.rank - 1), sizes)
+    if form == 3 and value.rank:
+        kind, axis = (
+            ("sum", "max")[rng.integers(0, 2)],
+            int(rng.integers(0, value.rank)),
+        )
+        return b.reduce(kind, value, (axis,), keepdims=bool(rng.integers(0, 2)))
+    if form == 4 and 0 < value.rank < 3:
+        return value.broadcast((3, *value.shape))
+    return value
+
+
+def _fits(value: View, other: View) -> bool:
+    return other.rank == value.rank and all(
+        m in (1, n) for m, n in zip(other.shape, value.shape)
+    )
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_views_of_values_leave_the_results(seed: int) -> None:
+    """Steps that read each other's results in other shapes, by any of the passes."""
+    rng = np.random.default_rng(seed)
+    b = Builder()
+    inputs = [b.new(dtypes.float64, s, "input") for s in ((4, 6), (6,), (4, 1), (24,))]
+    values = list(inputs)
+    for _ in range(int(rng.integers(5, 30))):
+        value = _viewed(b, rng, values[rng.integers(0, len(values))])
+        op = (scalar.tanh, scalar.neg, abs_)[rng.integers(0, 3)]
+        others = [v for v in values if _fits(value, v)]
+        if others and rng.random() < 0.6:
+            other = others[rng.integers(0, len(others))]
+            values.append(b.map(lambda x, y, op=op: op(x) - y, value, other))
+        else:
+            values.append(b.map(op, value))
+    results = [values[i] for i in sorted(set(rng.integers(4, len(values), 3)))]
+    program = close(b, inputs, results)
+    feeds = [rng.normal(size=v.shape) for v in inputs]
+    wanted = NumpyBackend().load(program).run(feeds, [], 0)
+    for run_pass in PASSES:
+        if seed % 2 == 0 or rng.random() < 0.8:
+            program = run_pass(program)
+            check_program(program)
+    found = NumpyBackend().load(program).run(feeds, [], 0)
+    for one, two in zip(found, wanted):
+        np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)

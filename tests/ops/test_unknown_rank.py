@@ -59,6 +59,7 @@ def test_shapes_known_through_another_operand():
         (image, [None, None, None, 2]),
         (tf.gradients(pooled, x)[0], [None] * 4),
         (tf.gradients(slid, x)[0], [5, None, None, None]),
+        (tf.linalg.set_diag(x, tf.ones([2, 4])), [2, None, None]),
         (tf.reverse_sequence(y, [1, 2, 0], seq_axis=1), [3, None, 2]),
         (tf.repeat(tf.ones([2, 3]), [0, 2, 1], axis=1), [2, 3]),
         (tf.repeat(y, [0, 2, 1], axis=1), [None, 3, 2]),

@@ -70,7 +70,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "second",
         "fused_batch_norm.*is_training=False",
-        "off by",
+        r"off by|none  ?expected, tensor \w+ found",
         "its second order leaves mean and variance out, except as the scale's tensor",
     ),
     Known(

@@ -44,6 +44,11 @@ class CupyBackend:
         """The device's name, such as "NVIDIA H200"."""
         return self._device.name
 
+    @property
+    def stream(self) -> Any:
+        """Where runs begin and end: work enqueued here follows them by itself."""
+        return self._device.stream(0)
+
     def load(self, program: Program) -> CupyExecutable:
         """Generate, compile and load the Program's kernels, and lay out its memory."""
         with explaining("loading a program"):

@@ -31,3 +31,11 @@ def direct(call: Call) -> Any:
     """A function ``f(*args, out)`` that does the call; None if there is none."""
     choose = _DIRECT.get(call.name)
     return None if choose is None else choose(call)
+
+
+def needs_no_copy(call: Call) -> bool:
+    """True if BLAS takes the matrices as they lie, so that the call needs no memory."""
+    return all(
+        view.rank > 1 and 1 in view.strides[-2:] and min(view.strides) >= 0
+        for view in (*call.args, *call.outs)
+    )

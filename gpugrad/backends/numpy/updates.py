@@ -7,16 +7,18 @@ them, and none of these can fail, there is nothing to wait for.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
+from gpugrad.backends.numpy.calls import direct, needs_no_copy
 from gpugrad.dtypes import string
 from gpugrad.kir import meaning
-from gpugrad.kir.program import Commit, Group, Program, Store
+from gpugrad.kir.program import Call, Commit, Group, Program, Store
 from gpugrad.kir.scalar import (
     Apply,
     Expr,
     Load,
-    Reduce,
     cast_op,
     children,
     postorder,
@@ -33,11 +35,17 @@ def computed_in_place(program: Program) -> dict[int, Commit]:
     """
     old = dict(program.variables)
     wanted = {c.view.buffer.id: c for c in program.commits}
-    if len(wanted) != len(program.commits):
+    writes = Counter(v.buffer.id for step in program.steps for v in step.writes)
+    if len(wanted) != len(program.commits) or any(writes[n] > 1 for n in wanted):
         return {}
     found: dict[int, Commit] = {}
     read_later: set[int] = set()
     for step in reversed(program.steps):
+        if type(step) is Call and direct(step) is not None and needs_no_copy(step):
+            if not wanted.keys().isdisjoint(v.buffer.id for v in step.outs):
+                return {}
+            read_later.update(view.buffer.id for view in step.args)
+            continue
         if type(step) is not Group or not _cannot_fail(step):
             break
         for store in step.stores:
@@ -73,7 +81,7 @@ def _fits(group: Group, store: Store, variable: Buffer) -> bool:
 
     It reads each element where it writes it, and not after it.
     """
-    if not store.view.is_whole or store.view.shape != group.extents:
+    if not store.view.is_whole:
         return False
     slots = {i for i, v in enumerate(group.loads) if v.buffer.id == variable.id}
     if not slots:
@@ -91,8 +99,6 @@ def _fits(group: Group, store: Store, variable: Buffer) -> bool:
 
     written = False
     for node in postorder(*[s.expr for s in group.stores]):
-        if type(node) is Reduce:
-            return False
         chosen = type(node) is Apply and node.op is select and node is store.expr
         if (written or chosen) and any(reads(child) for child in children(node)):
             return False
