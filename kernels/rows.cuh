@@ -215,18 +215,19 @@ struct JoinLast {
   }
 };
 
-// A block makes FOLD_COLUMNS elements of a row of `out`; blockIdx.x is the row. The
-// lanes take every FOLD_LANES'th row in the order in which they came, and join in
+// A block makes FOLD_COLUMNS elements of a row of `out`: that of place blockIdx.x, or,
+// with EACH, that of the row which came to blockIdx.x when they were sorted. The lanes take every FOLD_LANES'th row in the order in which they came, and join in
 // order, so that the result never depends on timing. The row's own place before is
-// `base`, or `empty` where base is null; touched, if given, says which rows were met.
-template <class Op, class Meet, class T, class C>
+// `base`, or `empty` where base is null.
+template <class Op, class Meet, class T, class C, bool EACH>
 __device__ __forceinline__ void fold_rows(T* out, const T* base, const T* rows,
                                           const u32* keys, const u32* order, u32 m,
-                                          u64 width, C empty, b8* touched,
+                                          u64 width, C empty,
                                           FoldShared<C>& shared) {
   auto& lanes = shared.lanes;
   bool* some = shared.some;
-  const u64 place = blockIdx.x;
+  const u64 place = EACH ? keys[blockIdx.x] : blockIdx.x;
+  const u64 to = EACH ? order[blockIdx.x] : place;
   const u32 low = lower_bound(keys, m, (u32)place);
   const u32 high = lower_bound(keys, m, (u32)place + 1);
   const u64 column = (u64)blockIdx.y * FOLD_COLUMNS + threadIdx.x;
@@ -247,7 +248,6 @@ __device__ __forceinline__ void fold_rows(T* out, const T* base, const T* rows,
   if (threadIdx.x == 0) some[threadIdx.y] = any;
   __syncthreads();
   if (threadIdx.y != 0) return;
-  if (touched && blockIdx.y == 0 && threadIdx.x == 0) touched[place] = narrow<b8>(any);
   if (!active) return;
   C result = base ? (C)widen(base[place * width + column]) : empty;
   if (any) {
@@ -257,5 +257,5 @@ __device__ __forceinline__ void fold_rows(T* out, const T* base, const T* rows,
     }
     result = Meet::template of<Op, C>(result, value, high - low);
   }
-  out[place * width + column] = narrow<T>(result);
+  out[to * width + column] = narrow<T>(result);
 }

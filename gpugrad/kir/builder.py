@@ -9,7 +9,7 @@ import numpy as np
 
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
-from gpugrad.kir.program import Barrier, Call, Group, Step, Store
+from gpugrad.kir.program import HOME, Barrier, Call, Group, InPlace, Step, Store
 from gpugrad.kir.scalar import Expr, Index, Lit, Load, Reduce, cast
 from gpugrad.kir.space import Buffer, Shape, View, contiguous_strides
 from gpugrad.shapes import Partial
@@ -294,15 +294,20 @@ class Builder:
         outs: Sequence[tuple[DType, Shape]],
         pure: bool = True,
         flops: int = 0,
+        in_place: InPlace | None = None,
         **attrs: Any,
     ) -> tuple[View, ...]:
         """A library call ``impl(xp, outs, *args, **attrs)``; attrs are hashable.
 
         ``flops``: its operations, where they are more than its bytes tell.
+        ``in_place``: which argument the first result may be.
         """
         results = tuple(self.new(dtype, shape) for dtype, shape in outs)
         given = tuple(attrs.items())
-        self.append(Call(name, impl, tuple(args), results, given, pure, flops=flops))
+        call = Call(
+            name, impl, tuple(args), results, given, pure, HOME, flops, in_place
+        )
+        self.append(call)
         return results
 
     def barrier(self, members: Sequence[View]) -> None:

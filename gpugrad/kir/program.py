@@ -60,6 +60,17 @@ class Group(NamedTuple):
         return tuple([s.view for s in stores])
 
 
+class InPlace(NamedTuple):
+    """A call's first result may take the memory of argument number ``argument``.
+
+    Its impl then changes that argument. ``check(xp, *args, **attrs)`` raises whatever
+    the impl would, so that a backend can ask before anything is written.
+    """
+
+    argument: int
+    check: Callable[..., None]
+
+
 class Call(NamedTuple):
     """A library call: ``impl(xp, outs, *args, **attrs)`` writes into ``outs``.
 
@@ -77,6 +88,7 @@ class Call(NamedTuple):
     pure: bool = True
     stream: int = HOME
     flops: int = 0
+    in_place: InPlace | None = None
 
     @property
     def reads(self) -> tuple[View, ...]:

@@ -99,7 +99,7 @@ def _lower_square(name: str, impl: Callable[..., None]) -> Callable[..., View]:
     return lower
 
 
-def site_flags(site: Site) -> dict[str, bool]:
+def site_flags(site: Site) -> dict[str, Any]:
     """The attributes of an op that are not dtypes."""
     return {k: v for k, v in site.attrs.items() if isinstance(v, bool)}
 

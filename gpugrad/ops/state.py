@@ -16,6 +16,7 @@ from gpugrad.graph.variable import Variable, handle_shape
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Handle, Site
 from gpugrad.kir.space import View
+from gpugrad.ops import variable_rows
 from gpugrad.ops.family import OpFamily, same_as_input
 
 family = OpFamily()
@@ -196,28 +197,8 @@ def _infer_gather(op: Any) -> Any:
     return ((op.attrs["dtype"], shape),)
 
 
-def _check_range(xp: Any, indices: Any, size: int) -> None:
-    # On the GPU the check would make the host wait; there an index that is out of
-    # range is the user's to avoid, as in TensorFlow.
-    checked = xp.__name__ == "numpy" and indices.size
-    if checked and (indices.min() < 0 or indices.max() >= size):
-        wrong = indices[(indices < 0) | (indices >= size)].flat[0]
-        raise InvalidArgumentError(
-            None, None, f"indices contain {wrong}, which is not in [0, {size})"
-        )
-
-
-def _gather_rows(xp: Any, outs: Any, params: Any, indices: Any) -> None:
-    _check_range(xp, indices, params.shape[0])
-    outs[0][...] = params[indices]
-
-
 def _lower_gather(b: Builder, site: Site) -> Sequence[View]:
-    params, indices = b.read(site.inputs[0]), site.inputs[1]
-    shape = indices.shape + params.shape[1:]
-    return b.call(
-        "gather_rows", _gather_rows, [params, indices], [(params.dtype, shape)]
-    )
+    return variable_rows.add_gather_rows(b, b.read(site.inputs[0]), site.inputs[1])
 
 
 family.op(
@@ -278,40 +259,10 @@ def _infer_scatter_nd(op: Any) -> Any:
     return ()
 
 
-def _set(out: Any, where: Any, updates: Any) -> None:
-    out[where] = updates
-
-
-def _scatter(
-    xp: Any, outs: Any, params: Any, indices: Any, updates: Any, how: str, nd: bool
-) -> None:
-    (out,) = outs
-    out[...] = params
-    if nd:
-        where: Any = tuple(indices[..., i] for i in range(indices.shape[-1]))
-        for i, part in enumerate(where):
-            _check_range(xp, part, params.shape[i])
-    else:
-        where = indices
-        _check_range(xp, indices, params.shape[0])
-    if how == "set":
-        _set(out, where, updates)
-    else:
-        getattr(xp, how).at(out, where, updates)
-
-
 def _lower_scatter(how: str, nd: bool) -> Callable[..., Sequence[View]]:
     def lower(b: Builder, site: Site) -> Sequence[View]:
         handle, indices, updates = site.inputs
-        old = b.read(handle)
-        (new,) = b.call(
-            "scatter",
-            _scatter,
-            [old, indices, updates],
-            [(old.dtype, old.shape)],
-            how=how,
-            nd=nd,
-        )
+        new = variable_rows.add_scatter(b, b.read(handle), indices, updates, how, nd)
         b.assign(handle, new)
         return ()
 

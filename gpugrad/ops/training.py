@@ -29,6 +29,11 @@ from gpugrad.kir.scalar import (
 )
 from gpugrad.kir.space import View
 from gpugrad.ops.family import OpFamily
+from gpugrad.ops.variable_rows import (
+    add_gather_rows,
+    add_scatter,
+    add_sum_equal_rows,
+)
 
 family = OpFamily()
 
@@ -201,37 +206,22 @@ def _infer(op: Operation) -> Any:
     return ()
 
 
-def _sum_rows(xp: Any, outs: Any, values: Any, indices: Any) -> None:
-    total, touched = outs
-    size = total.shape[0]
-    # On the GPU the check would make the host wait.
-    checked = xp.__name__ == "numpy" and indices.size
-    if checked and (indices.min() < 0 or indices.max() >= size):
-        raise InvalidArgumentError(
-            None, None, f"An index of a gradient's rows is not in [0, {size})"
-        )
-    total[...] = 0
-    touched[...] = False
-    xp.add.at(total, indices, values)
-    touched[indices] = True
-
-
 def _lowering(
     rule: Rule, names: Sequence[str], handles: int, sparse: bool
 ) -> Callable[..., Views]:
     def lower(b: Builder, site: Site) -> Views:
         slots = site.inputs[:handles]
-        old = tuple(b.read(handle) for handle in slots)
+        whole = old = tuple(b.read(handle) for handle in slots)
         given = dict(zip(names[handles:], site.inputs[handles:]))
-        touched = None
+        indices = None
         if sparse:
-            var = old[0]
-            rows = [(var.dtype, var.shape), (dtypes.bool_, var.shape[:1])]
-            args = [given["grad"], given.pop("indices")]
-            given["grad"], touched = b.call("sum_rows", _sum_rows, args, rows)
-            touched = b.reshape(touched, var.shape[:1] + (1,) * (var.rank - 1))
+            # Rows that are named twice are updated twice, to the same values.
+            indices = given.pop("indices")
+            size = whole[0].shape[0]
+            given["grad"] = add_sum_equal_rows(b, given["grad"], indices, size)
+            old = tuple(add_gather_rows(b, table, indices)[0] for table in whole)
         new = rule(b, site.attrs, old, given)
-        for handle, before, after in zip(slots, old, new):
+        for handle, table, before, after in zip(slots, whole, old, new):
             if after.shape != before.shape:
                 raise InvalidArgumentError(
                     None,
@@ -239,8 +229,8 @@ def _lowering(
                     f"The gradient of {handle.name!r} does not have its shape "
                     f"{before.shape}: the update has {after.shape}.",
                 )
-            if touched is not None:
-                after = b.map(select, touched, after, before)
+            if indices is not None:
+                after = add_scatter(b, table, indices, after, "set")
             b.assign(handle, after)
         return ()
 

@@ -12,7 +12,7 @@ from gpugrad.dtypes import DType
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.philox import philox
 from gpugrad.kir.program import Call
-from gpugrad.ops import convolve, gather, scan, scatter, segment, state, training
+from gpugrad.ops import convolve, gather, scan, scatter, segment, variable_rows
 
 
 class Case(NamedTuple):
@@ -95,7 +95,7 @@ def gathers() -> Iterator[Case]:
         [table.reshape(12, 10), vectors], [(dtypes.float32, (9, 10))], extents=(3, 4),
     )  # fmt: skip
     yield make(
-        "gather_rows", "gather_rows", state._gather_rows,
+        "gather_rows", "gather_rows", variable_rows.gather_rows,
         [table, vectors], [(dtypes.float32, (9, 2, 4, 5, 2))],
     )  # fmt: skip
 
@@ -167,13 +167,14 @@ def _scatters(
         if how == "divide" and not dtype.is_floating:
             continue
         yield make(
-            f"scatter-{how}-{name}", "scatter", state._scatter, [base, ids, rows], out,
+            f"scatter-{how}-{name}", "scatter", variable_rows.scatter,
+            [base, ids, rows], out,
             how=how, nd=False,
         )  # fmt: skip
     if dtype is dtypes.float32:
         yield make(
-            f"sum_rows-{name}", "sum_rows", training._sum_rows, [rows, ids],
-            [(dtype, shape), (dtypes.bool_, shape[:1])],
+            f"sum_equal_rows-{name}", "sum_equal_rows", variable_rows.sum_equal_rows,
+            [rows, ids], [(dtype, rows.shape)], size=len(base),
         )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from gpugrad.backends.numpy.storage import (
     strided,
 )
 from gpugrad.backends.numpy.tiling import Pass, passes
-from gpugrad.backends.numpy.updates import computed_in_place
+from gpugrad.backends.numpy.updates import Tail, computed_in_place
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
 from gpugrad.kir import meaning
@@ -174,9 +174,11 @@ class Generator:
             if place:
                 self._new_part(place)
             for number in segment:
-                self._step = number
                 if len(self._parts[-1].lines) >= PART_LINES:
                     self._new_part(place)
+                if self._in_place and number == self._tail.first:
+                    self._ask(self._tail.checks)
+                self._step = number
                 self._write(steps[number])
         self._step = None
         return self._compile()
@@ -314,7 +316,10 @@ class Generator:
         for slot, buffer in program.variables:
             self._locals[buffer.id] = f"v{slot}"
             write(f"v{slot} = variables[{slot}]")
-        self._in_place = computed_in_place(program) if self._segments is None else {}
+        self._tail = Tail({}, 0, ())
+        if self._segments is None:
+            self._tail = computed_in_place(program)
+        self._in_place = self._tail.commits
         for number, commit in self._in_place.items():
             slot, view = commit
             self._locals[number] = f"w{slot}"
@@ -376,16 +381,30 @@ class Generator:
             arrays = ", ".join(map(self.view, (*call.args, *call.outs)))
             self.line(f"{self.bind(function, call.name)}({arrays})")
             return
-        impl = f"call{self._step}"
-        self.namespace[impl] = call.impl
         outs = "".join(f"{self.view(v)}, " for v in call.outs)
-        parts = ["np", f"({outs})", *map(self.view, call.args)]
+        self._call_function("call", call.impl, call, [f"({outs})"])
+
+    def _ask(self, checks: tuple[int, ...]) -> None:
+        """Let calls that will change variables say no before anything is changed."""
+        for number in checks:
+            call = self._program.steps[number]
+            assert type(call) is Call
+            assert call.in_place is not None
+            self._step = number
+            self._call_function("check", call.in_place.check, call, [])
+
+    def _call_function(
+        self, kind: str, function: Any, call: Call, outs: list[str]
+    ) -> None:
+        name = f"{kind}{self._step}"
+        self.namespace[name] = function
+        parts = ["np", *outs, *map(self.view, call.args)]
         for number, (attr, value) in enumerate(call.attrs):
             bound = f"a{self._step}_{number}"
             self.namespace[bound] = value
             parts.append(f"{attr}={bound}")
         comment = f"  # {call.name}" if call.name.isidentifier() else ""
-        self.line(f"{impl}({', '.join(parts)}){comment}")
+        self.line(f"{name}({', '.join(parts)}){comment}")
 
     def _commits(self, commits: tuple[Commit, ...]) -> Iterator[str]:
         """Store variables: whatever can fail comes before the first write."""

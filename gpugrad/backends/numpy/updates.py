@@ -8,6 +8,7 @@ them, and none of these can fail, there is nothing to wait for.
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,39 +28,83 @@ from gpugrad.kir.scalar import (
 from gpugrad.kir.space import Buffer
 
 
-def computed_in_place(program: Program) -> dict[int, Commit]:
-    """The commits, by the buffer of their value, if all can be done without a copy.
+class Tail(NamedTuple):
+    """The last steps of a program, which write variables where they are.
+
+    ``commits``: by the buffer of the new value. ``first``: the first step that writes
+    one; before it, the calls number ``checks`` must be asked whether they will refuse.
+    """
+
+    commits: dict[int, Commit]
+    first: int
+    checks: tuple[int, ...]
+
+
+def computed_in_place(program: Program) -> Tail:
+    """The commits that need no copy: all, or none.
 
     All or nothing: the copy of another value could run out of memory after the first
     variable has changed.
     """
+    nothing = Tail({}, 0, ())
     old = dict(program.variables)
     wanted = {c.view.buffer.id: c for c in program.commits}
     writes = Counter(v.buffer.id for step in program.steps for v in step.writes)
     if len(wanted) != len(program.commits) or any(writes[n] > 1 for n in wanted):
-        return {}
+        return nothing
     found: dict[int, Commit] = {}
+    checks: list[int] = []
     read_later: set[int] = set()
-    for step in reversed(program.steps):
-        if type(step) is Call and direct(step) is not None and needs_no_copy(step):
+    first = len(program.steps)
+    for number in reversed(range(len(program.steps))):
+        step = program.steps[number]
+        if type(step) is Group and _cannot_fail(step):
+            stores = {store.view: store for store in step.stores}
+        elif type(step) is Call and step.in_place is not None and len(step.outs) == 1:
+            stores = {}
+            checks.append(number)
+        elif type(step) is Call and direct(step) is not None and needs_no_copy(step):
             if not wanted.keys().isdisjoint(v.buffer.id for v in step.outs):
-                return {}
+                return nothing
             read_later.update(view.buffer.id for view in step.args)
             continue
-        if type(step) is not Group or not _cannot_fail(step):
+        else:
             break
-        for store in step.stores:
-            commit = wanted.get(store.view.buffer.id)
-            if commit is None:
+        for view in step.writes:
+            commit = wanted.get(view.buffer.id)
+            variable = old.get(commit.slot) if commit else None
+            if type(step) is Call:
+                if commit is None or variable is None or not _may_be(step, variable):
+                    return nothing
+            elif commit is None:
                 continue
-            variable = old.get(commit.slot)
-            if variable is None or variable.dtype is not store.view.dtype:
-                return {}
-            if variable.id in read_later or not _fits(step, store, variable):
-                return {}
-            found[store.view.buffer.id] = commit
+            elif variable is None or not _fits(step, stores[view], variable):  # type: ignore[arg-type]
+                return nothing
+            if variable.dtype is not view.dtype or variable.id in read_later:
+                return nothing
+            found[view.buffer.id] = commit
+            first = number
         read_later.update(view.buffer.id for view in step.reads)
-    return found if len(found) == len(wanted) else {}
+    if len(found) != len(wanted):
+        return nothing
+    # What calls are asked about must be there before anything is changed.
+    written = {v.buffer.id for step in program.steps[first:] for v in step.writes}
+    for number in checks:
+        call = program.steps[number]
+        assert type(call) is Call
+        assert call.in_place is not None
+        others = [v for i, v in enumerate(call.args) if i != call.in_place.argument]
+        if any(v.buffer.id in written for v in others):
+            return nothing
+    return Tail(found, first, tuple(checks))
+
+
+def _may_be(call: Call, variable: Buffer) -> bool:
+    """True if the call's result may be the variable, which it reads once, whole."""
+    assert call.in_place is not None
+    mine = [i for i, v in enumerate(call.args) if v.buffer.id == variable.id]
+    view = call.args[call.in_place.argument]
+    return mine == [call.in_place.argument] and view.is_whole and call.outs[0].is_whole
 
 
 def _cannot_fail(group: Group) -> bool:

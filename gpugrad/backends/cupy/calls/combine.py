@@ -65,7 +65,11 @@ _MEETINGS: Final = {
 
 
 class _Job(NamedTuple):
-    """``rows`` and ``place`` are arguments of the call, and so is ``base``, if any."""
+    """``rows`` and ``place`` are arguments of the call, and so is ``base``, if any.
+
+    ``of_each``: a fold for each of the rows, of all that have its place, instead of
+    one for each place.
+    """
 
     call: Call
     kind: str
@@ -75,7 +79,7 @@ class _Job(NamedTuple):
     width: int
     base: int | None = None
     empty: Any = 0
-    touched: bool = False
+    of_each: bool = False
 
     @property
     def rows_in(self) -> int:
@@ -103,8 +107,6 @@ def _combine(job: _Job) -> Lowered | None:
     base = "nullptr" if job.base is None else f"in{job.base}"
     read = {job.rows} | ({job.base} if job.base is not None else set())
     parameters = [store(0, element)]
-    if job.touched:
-        parameters.append(store(1, "b8"))
     parameters += [load(n, element) for n in sorted(read)]
     parameters += [scratch(turn, "u32", False), scratch(2 + turn, "u32", False)]
     empty = literal(dtype.as_numpy_dtype(job.empty or 0), dtype)
@@ -112,13 +114,14 @@ def _combine(job: _Job) -> Lowered | None:
         make(
             "fold_rows",
             f"__shared__ FoldShared<{value}> shared;\n"
-            f"fold_rows<{meeting.join}, {meeting.meet}, {element}, {value}>(\n"
+            f"fold_rows<{meeting.join}, {meeting.meet}, {element}, {value}, "
+            f"{'true' if job.of_each else 'false'}>(\n"
             f"    out0, {base}, in{job.rows}, scratch{turn}, scratch{2 + turn}, "
             f"{count}u, {job.width}ull, ({value})({empty}), "
-            f"{'out1' if job.touched else 'nullptr'}, shared);",
+            "shared);",
             parameters,
             headers("rows.cuh", dtype),
-            (places, column_blocks, 1),
+            (count if job.of_each else places, column_blocks, 1),
             (_COLUMNS, _LANES, 1),
         )
     )
@@ -230,9 +233,10 @@ def _scatter(call: Call) -> Lowered | None:
     return _combine(_Job(call, attrs["how"], 2, 1, sizes, prod(rest), base=0))
 
 
-def _sum_rows(call: Call) -> Lowered | None:
-    n, *rest = call.outs[0].shape
-    return _combine(_Job(call, "sum", 0, 1, (n,), prod(rest), touched=True))
+def _sum_equal_rows(call: Call) -> Lowered | None:
+    size: Any = dict(call.attrs)["size"]
+    width = prod(call.outs[0].shape[1:])
+    return _combine(_Job(call, "sum", 0, 1, (size,), width, of_each=True))
 
 
 RULES: Final[dict[str, Rule]] = {
@@ -240,5 +244,5 @@ RULES: Final[dict[str, Rule]] = {
     "scatter_nd": _scatter_nd,
     "tensor_scatter": _tensor_scatter,
     "scatter": _scatter,
-    "sum_rows": _sum_rows,
+    "sum_equal_rows": _sum_equal_rows,
 }
