@@ -195,7 +195,7 @@ FOLDS = (
     Fold("subwarp-odd-row", (100, 19), (1,)),
     Fold("warp-row", (40, 512), (1,)),
     Fold("warp-odd-row", (40, 511), (1,)),
-    Fold("block-row", (300, 4096), (1,)),
+    Fold("block-row", (40, 4096), (1,)),
     Fold("block-odd-row", (5, 4097), (1,)),
     Fold("long-row", (2, 40000), (1,)),
     Fold("full", (40003,), (0,)),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.backends.cupy.executable import CupyExecutable
+from gpugrad.backends.cupy.executable import CupyExecutable, _lower
 from gpugrad.backends.cupy.text import Kernel
 from gpugrad.dtypes import DType
 from gpugrad.kir.program import Program
@@ -177,5 +177,26 @@ class FakeDevice(HollowDevice):
         self.launched.append(kernel.name)
         slots = ctypes.cast(pointers, ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))
         values = [slots[i][0] for i in range(len(kernel.arguments))]
-        machine.launch_packed(kernel, pointers, backwards=bool(values[0] % 32))
+        machine.launch_packed(kernel, pointers, order=values[0] // 16 % 3)
         return 0
+
+
+class SharedDevice(FakeDevice):
+    """A FakeDevice whose kernels were compiled before, all together."""
+
+    def __init__(self, folder: Path, machine: Machine) -> None:
+        super().__init__(folder)
+        self._machine = machine
+
+    def functions(self, kernels: Sequence[Kernel]) -> dict[str, int]:
+        handles = {}
+        for kernel in kernels:
+            self._known.append((self._machine, kernel))
+            handles[kernel.name] = len(self._known)
+        return handles
+
+
+def kernels_of(program: Program) -> list[Kernel]:
+    """Those that a CupyExecutable of ``program`` asks a device for."""
+    lowered = [_lower(step) for step in program.steps]
+    return [k for low in lowered if low for k in low.kernels]

@@ -51,6 +51,12 @@ class Report(NamedTuple):
         """How many instructions match."""
         return len(re.findall(pattern, self.code))
 
+    @property
+    def wide_accesses(self) -> tuple[int, int]:
+        """Loads and stores of global memory of 16 bytes or more."""
+        width = r"\.E[\w.]*\.(128|256|ENL2\.256)\b"
+        return self.count(rf"\bLDG{width}"), self.count(rf"\bSTG{width}")
+
 
 _PTXAS = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?"

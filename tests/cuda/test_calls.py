@@ -8,7 +8,7 @@ import pytest
 from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.text import Kernel, Lowered
 from tests.cuda import calls
-from tests.cuda.cpu import Machine, compiler, run_step
+from tests.cuda.cpu import ORDERS, Machine, compiler, run_step
 
 # Sums of a few hundred terms of either sign, in another order.
 RTOL = {"float16": 4e-3, "float32": 3e-5, "float64": 1e-11, "complex64": 1e-4}
@@ -20,12 +20,12 @@ def lower(case: calls.Case) -> Lowered:
     return lowered
 
 
-def run(machine: Machine, case: calls.Case, lowered: Lowered, backwards: bool):
+def run(machine: Machine, case: calls.Case, lowered: Lowered, order: int = 0):
     memory = {
         view.buffer.id: array.reshape(-1)
         for view, array in zip(case.call.args, case.arguments)
     }
-    found = run_step(machine, lowered, case.call, memory, backwards)
+    found = run_step(machine, lowered, case.call, memory, order)
     return [found[v.buffer.id].reshape(v.shape) for v in case.call.outs]
 
 
@@ -51,20 +51,14 @@ def family(request, tmp_path_factory):
 
 
 def test_kernels_do_what_the_calls_mean(family):
+    """Bit by bit the same, whatever the order in which threads and blocks run."""
     machine, cases = family
     for case, lowered in cases:
-        for backwards in (False, True):
-            check(case, run(machine, case, lowered, backwards))
-
-
-def test_results_repeat_bit_by_bit(family):
-    """Whatever the order in which threads and blocks run."""
-    machine, cases = family
-    for case, lowered in cases:
-        one = run(machine, case, lowered, backwards=False)
-        two = run(machine, case, lowered, backwards=True)
-        for a, b in zip(one, two):
-            assert a.tobytes() == b.tobytes(), case.name
+        first, *others = [run(machine, case, lowered, order) for order in ORDERS]
+        check(case, first)
+        for other in others:
+            for a, b in zip(first, other):
+                assert a.tobytes() == b.tobytes(), case.name
 
 
 def test_every_call_with_kernels_has_cases():
@@ -84,14 +78,14 @@ def test_a_place_that_is_out_of_range(tmp_path):
     index = index.copy()
     index[0, :2] = -1, table.shape[2]
     wild = gathered._replace(arguments=(table, index))
-    (found,) = run(machine, wild, lowered[wild.name], False)
+    (found,) = run(machine, wild, lowered[wild.name])
     assert not found[:, :, :2].any()
     assert found[:, :, 2:].all()
     base, ids, rows = dropped.arguments
     ids = ids.copy()
     ids[:2] = -7, len(base)
     wild = dropped._replace(arguments=(base, ids, rows))
-    (found,) = run(machine, wild, lowered[wild.name], False)
+    (found,) = run(machine, wild, lowered[wild.name])
     kept = dropped._replace(arguments=(base, ids[2:], rows[2:]))
     np.testing.assert_allclose(found, kept.expected()[0], rtol=1e-5)
 
@@ -118,6 +112,6 @@ def test_the_comparison_notices(tmp_path, family, kernel, right, wrong):
             machine = Machine(broken, tmp_path, 1)
             wild = lowered._replace(kernels=broken)
             with pytest.raises(AssertionError):
-                check(case, run(machine, case, wild, False))
+                check(case, run(machine, case, wild))
             return
     pytest.fail(f"no kernel has {right!r}")

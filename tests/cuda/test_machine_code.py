@@ -81,9 +81,7 @@ def test_vectors_are_moved_16_bytes_at_a_time(reports):
                 if c.name == f"{layout.name}-{dtype.name}"
             )
             (kernel,) = lower(group).kernels
-            report = reports[kernel.name]
-            loads = report.count(r"\bLDG\.E[\w.]*\.(128|256|ENL2\.256)\b")
-            stores = report.count(r"\bSTG\.E[\w.]*\.(128|256|ENL2\.256)\b")
+            loads, stores = reports[kernel.name].wide_accesses
             if not loads or not stores:
                 narrow.append((layout.name, dtype.name, loads, stores))
     assert not narrow
@@ -141,3 +139,21 @@ def test_the_gates_catch_a_bad_kernel(text, fault, tmp_path):
     built = build(module_source([kernel]), "sm_90", nvdisasm, tmp_path)
     found = faults(kernel, built[kernel.name], may_keep_a_frame=False)
     assert any(fault in f for f in found), found
+
+
+_MOVES = """
+extern "C" __global__ void __launch_bounds__(256)
+gpugrad_map_bad(const {0}* __restrict__ in0, {0}* __restrict__ out0) {{
+  out0[threadIdx.x] = in0[threadIdx.x];
+}}
+"""
+
+
+@pytest.mark.parametrize(("ctype", "wide"), [("f32", 0), ("c64", 0), ("uint4", 1)])
+def test_narrow_accesses_are_noticed(ctype, wide, tmp_path):
+    nvdisasm = require_tools()
+    shape = ((1, 1, 1), (256, 1, 1))
+    text = _MOVES.format(ctype)
+    kernel = Kernel("gpugrad_map_bad", text, ("types.cuh",), *shape, ())
+    built = build(module_source([kernel]), "sm_90", nvdisasm, tmp_path)
+    assert built[kernel.name].wide_accesses == (wide, wide)

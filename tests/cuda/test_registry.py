@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import gpugrad.compat.v1 as tf
-from gpugrad.backends.cupy.executable import CupyExecutable, _lower
+from gpugrad.backends.cupy.executable import CupyExecutable
 from gpugrad.backends.cupy.text import Kernel
 from gpugrad.backends.numpy.backend import NumpyBackend
 from gpugrad.graph.spec import REGISTRY
 from gpugrad.kir.program import Program
 from gpugrad.runtime import devices
 from tests.cuda.cpu import Machine, compiler
-from tests.cuda.fakes import FakeDevice
+from tests.cuda.fakes import FakeDevice, SharedDevice, kernels_of
 from tests.ops import harness
 from tests.ops.test_gradients import CASES
 from tests.ops.test_shapes import EXAMPLES
@@ -171,21 +171,6 @@ def run_state(build: Callable[[], Any]) -> set[str]:
     return {op.type for op in graph.get_operations()}
 
 
-class SharedDevice(FakeDevice):
-    """A FakeDevice whose kernels were compiled before, all together."""
-
-    def __init__(self, folder: Path, machine: Machine) -> None:
-        super().__init__(folder)
-        self._machine = machine
-
-    def functions(self, kernels: Any) -> dict[str, int]:
-        handles = {}
-        for kernel in kernels:
-            self._known.append((self._machine, kernel))
-            handles[kernel.name] = len(self._known)
-        return handles
-
-
 def check(run: Run, device: FakeDevice) -> None:
     executable = CupyExecutable(run.program, device)
     variables = copy.deepcopy(run.variables)
@@ -228,11 +213,8 @@ def test_every_op_runs_on_cuda_as_on_numpy(
     assert everything - types == set()
     kernels: dict[str, Kernel] = {}
     for run in runs:
-        for step in run.program.steps:
-            lowered = _lower(step)
-            for kernel in lowered.kernels if lowered else ():
-                kernels[kernel.name] = kernel
-    machine = Machine(kernels.values(), tmp_path, parts=24)
+        kernels |= {k.name: k for k in kernels_of(run.program)}
+    machine = Machine(kernels.values(), tmp_path)
     failures = []
     for number, run in enumerate(runs):
         device = SharedDevice(tmp_path / str(number), machine)
