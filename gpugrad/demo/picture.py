@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gpugrad.demo.digits import SIDE, Digits
+from gpugrad.files import written_whole
 
 ROWS, COLUMNS = 4, 6
 _SMOOTH = 25  # steps in the running mean of the loss
@@ -42,20 +41,8 @@ def save(
     _draw_digits(right.subplots(ROWS, COLUMNS).flat, digits, probabilities)
     right.suptitle("held-out digits: truth, prediction and its probability", size=9)
 
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=".gpugrad-", suffix=".png", delete=False
-    ) as file:
-        unfinished = Path(file.name)
-        try:
-            figure.savefig(file, format="png", dpi=110)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            unfinished.unlink()
-            raise
-    # Temporary files are made for their owner alone; a picture is for everybody.
-    unfinished.chmod(0o644)
-    os.replace(unfinished, path)
+    with written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def _plot_losses(axes: Axes, losses: Sequence[float]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from gpugrad.dtypes import DType
+from gpugrad.nearest import nearest
 
 # infer(op) -> [(dtype, shape), ...]; shape is a tuple of int | None, or None.
 Inferred = Sequence[tuple[DType, tuple[int | None, ...] | None]]
@@ -122,10 +123,7 @@ class Registry:
         """The spec of a type; KeyError naming the nearest types otherwise."""
         spec = self.specs.get(op_type)
         if spec is None:
-            import difflib
-
-            near = difflib.get_close_matches(op_type, self.specs, n=3)
-            hint = f" The nearest are {', '.join(near)}." if near else ""
+            hint = nearest(op_type, self.specs)
             raise KeyError(f"Unknown op type {op_type!r}.{hint}")
         return spec
 

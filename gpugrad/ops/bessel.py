@@ -13,12 +13,11 @@ from collections.abc import Callable
 from math import pi, sqrt
 from typing import Any
 
-from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
 from gpugrad.kir.scalar import Expr
 from gpugrad.ops import rules
-from gpugrad.ops.family import OpFamily
+from gpugrad.ops.family import OpFamily, unary_function
 from gpugrad.ops.polynomial import at, below, in_float32, is_at, polynomial
 
 family = OpFamily()
@@ -395,31 +394,29 @@ def _y1_grad(op: Any, dy: Tensor) -> Any:
 # --- the functions' names -------------------------------------------------------------
 
 
-def _named(public: str, op_type: str, text: str) -> Callable[..., Tensor]:
-    def function(x: Any, name: str | None = None) -> Tensor:
-        with name_scope(name, public, [x]):
-            return apply_op(op_type, x)
-
-    function.__name__ = function.__qualname__ = public
-    function.__doc__ = text
-    return function
-
-
 _OF_K = "infinite for x <= 0, as in TensorFlow."
 _OF_Y = "minus infinity for x <= 0, as in TensorFlow."
-bessel_i0 = _named("bessel_i0", "BesselI0", "Modified Bessel function I0(x).")
-bessel_i1 = _named("bessel_i1", "BesselI1", "Modified Bessel function I1(x).")
-bessel_i0e = _named("bessel_i0e", "BesselI0e", "exp(-|x|) I0(x).")
-bessel_i1e = _named("bessel_i1e", "BesselI1e", "exp(-|x|) I1(x).")
-bessel_k0 = _named("bessel_k0", "BesselK0", f"Modified Bessel function K0(x): {_OF_K}")
-bessel_k1 = _named("bessel_k1", "BesselK1", f"Modified Bessel function K1(x): {_OF_K}")
-bessel_k0e = _named("bessel_k0e", "BesselK0e", f"exp(x) K0(x): {_OF_K}")
-bessel_k1e = _named("bessel_k1e", "BesselK1e", f"exp(x) K1(x): {_OF_K}")
-bessel_j0 = _named("bessel_j0", "BesselJ0", "Bessel function of the first kind J0(x).")
-bessel_j1 = _named("bessel_j1", "BesselJ1", "Bessel function of the first kind J1(x).")
-bessel_y0 = _named(
+bessel_i0 = unary_function("bessel_i0", "BesselI0", "Modified Bessel function I0(x).")
+bessel_i1 = unary_function("bessel_i1", "BesselI1", "Modified Bessel function I1(x).")
+bessel_i0e = unary_function("bessel_i0e", "BesselI0e", "exp(-|x|) I0(x).")
+bessel_i1e = unary_function("bessel_i1e", "BesselI1e", "exp(-|x|) I1(x).")
+bessel_k0 = unary_function(
+    "bessel_k0", "BesselK0", f"Modified Bessel function K0(x): {_OF_K}"
+)
+bessel_k1 = unary_function(
+    "bessel_k1", "BesselK1", f"Modified Bessel function K1(x): {_OF_K}"
+)
+bessel_k0e = unary_function("bessel_k0e", "BesselK0e", f"exp(x) K0(x): {_OF_K}")
+bessel_k1e = unary_function("bessel_k1e", "BesselK1e", f"exp(x) K1(x): {_OF_K}")
+bessel_j0 = unary_function(
+    "bessel_j0", "BesselJ0", "Bessel function of the first kind J0(x)."
+)
+bessel_j1 = unary_function(
+    "bessel_j1", "BesselJ1", "Bessel function of the first kind J1(x)."
+)
+bessel_y0 = unary_function(
     "bessel_y0", "BesselY0", f"Bessel function of the second kind Y0(x): {_OF_Y}"
 )
-bessel_y1 = _named(
+bessel_y1 = unary_function(
     "bessel_y1", "BesselY1", f"Bessel function of the second kind Y1(x): {_OF_Y}"
 )

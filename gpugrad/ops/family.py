@@ -10,8 +10,10 @@ import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.dtypes import DType
+from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.graph.indexed_slices import densify
 from gpugrad.graph.spec import NO_GRADIENT, REGISTRY, Input, OpSpec, caller
+from gpugrad.graph.tensor import Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.interpret import evaluate
 from gpugrad.kir.scalar import Expr, Load
@@ -173,6 +175,18 @@ def axes_input(name: str, **rules: Any) -> Input:
     """A static int32 or int64 input: axes, a shape, a permutation."""
     rules = {"attr": "Tidx", "default": dtypes.int32, "static": True, **rules}
     return Input(name, **rules)
+
+
+def unary_function(public: str, op_type: str, text: str) -> Callable[..., Tensor]:
+    """The public function of an op of one tensor, with ``text`` for a docstring."""
+
+    def function(x: Any, name: str | None = None) -> Tensor:
+        with name_scope(name, public, [x]):
+            return apply_op(op_type, x)
+
+    function.__name__ = function.__qualname__ = public
+    function.__doc__ = text
+    return function
 
 
 def is_known(value: Any) -> bool:

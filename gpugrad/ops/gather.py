@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
-from gpugrad.errors import InvalidArgumentError
 from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices, densify
 from gpugrad.graph.spec import Input
@@ -17,7 +16,7 @@ from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
 from gpugrad.ops.family import FOLD_LIMIT, OpFamily, is_known
-from gpugrad.ops.scatter_rows import check_indices
+from gpugrad.ops.indices import check_indices, flat_indices, index_plan
 from gpugrad.ops.static import (
     axis_in,
     known_axis,
@@ -294,46 +293,12 @@ def _gather_nd_infer(op: Operation) -> Any:
     return ((params.dtype, (*i[:-1], *p[i[-1] :])),)
 
 
-def flat_indices(xp: Any, indices: Any, extents: tuple[int, ...]) -> Any:
-    """Row-major positions of index vectors [m, k] in axes of ``extents``."""
-    flat = xp.zeros(indices.shape[0], xp.int64)
-    for axis, extent in enumerate(extents):
-        flat = flat * extent + indices[:, axis]
-    if on_host(xp) and flat.size:
-        bad = ((indices < 0) | (indices >= xp.array(extents, indices.dtype))).any(
-            axis=1
-        )
-        if bad.any():
-            row = int(xp.argmax(bad))
-            raise InvalidArgumentError(
-                None,
-                None,
-                f"indices[{row}] = {indices[row].tolist()} does not index into shape "
-                f"{list(extents)}",
-            )
-    return flat
-
-
 def _gather_nd(
     xp: Any, outs: Any, params: Any, indices: Any, extents: tuple[int, ...]
 ) -> None:
     flat = flat_indices(xp, indices, extents)
     if outs[0].size:
         outs[0][...] = params[flat]
-
-
-def index_plan(
-    shape: tuple[int, ...], indices: View
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """For index vectors into ``shape``: the axes indexed, [rows, rest], [m, k]."""
-    depth = indices.shape[-1]
-    if depth > len(shape):
-        raise ValueError(
-            f"indices.shape[-1] = {depth} is more than the rank of shape {list(shape)}"
-        )
-    extents = shape[:depth]
-    table = (prod(extents), prod(shape[depth:]))
-    return extents, table, (prod(indices.shape[:-1]), depth)
 
 
 def _gather_nd_lower(b: Builder, site: Site) -> View:

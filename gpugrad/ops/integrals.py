@@ -10,28 +10,17 @@ from collections.abc import Callable
 from math import factorial, pi
 from typing import Any
 
-from gpugrad.graph.build import apply_op, name_scope
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
 from gpugrad.kir.scalar import Expr, Lit
 from gpugrad.ops import rules
-from gpugrad.ops.family import OpFamily
+from gpugrad.ops.family import OpFamily, unary_function
 from gpugrad.ops.polynomial import at, below, in_float32, is_at, polynomial
 
 family = OpFamily()
 
 _INFINITY, _NAN = float("inf"), float("nan")
 _EULER = 0.57721566490153286061
-
-
-def _named(public: str, op_type: str, text: str) -> Callable[..., Tensor]:
-    def function(x: Any, name: str | None = None) -> Tensor:
-        with name_scope(name, public, [x]):
-            return apply_op(op_type, x)
-
-    function.__name__ = function.__qualname__ = public
-    function.__doc__ = text
-    return function
 
 
 FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {}
@@ -93,7 +82,7 @@ def _dawsn_grad(op: Any, dy: Tensor) -> Any:
     return dy * (1.0 - 2 * op.inputs[0] * op.outputs[0])
 
 
-dawsn = _named(
+dawsn = unary_function(
     "dawsn", "Dawsn", "Dawson's integral: exp(-x**2) times that of exp(t**2), 0 to x."
 )
 
@@ -164,7 +153,7 @@ def _expint_grad(op: Any, dy: Tensor) -> Any:
     return dy * (op.graph.apply("Exp", x) / x)
 
 
-expint = _named(
+expint = unary_function(
     "expint",
     "Expint",
     "The exponential integral Ei: that of exp(t) / t, -infinity to x. NaN for x < 0.",
@@ -255,10 +244,10 @@ def _fresnel_sin_grad(op: Any, dy: Tensor) -> Any:
     return dy * apply("Sin", apply("Square", x) * (pi / 2))
 
 
-fresnel_cos = _named(
+fresnel_cos = unary_function(
     "fresnel_cos", "FresnelCos", "Fresnel's integral of cos(pi / 2 t**2), 0 to x."
 )
-fresnel_sin = _named(
+fresnel_sin = unary_function(
     "fresnel_sin", "FresnelSin", "Fresnel's integral of sin(pi / 2 t**2), 0 to x."
 )
 
@@ -303,6 +292,6 @@ def _spence_grad(op: Any, dy: Tensor) -> Any:
     return dy * slope
 
 
-spence = _named(
+spence = unary_function(
     "spence", "Spence", "Spence's dilogarithm: minus that of log(t) / (t - 1), 1 to x."
 )

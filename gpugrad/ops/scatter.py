@@ -13,7 +13,7 @@ from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
 from gpugrad.ops.family import OpFamily, same_as_input
-from gpugrad.ops.gather import flat_indices, index_plan
+from gpugrad.ops.indices import flat_indices, index_plan
 from gpugrad.ops.rules import zeros_like
 from gpugrad.ops.scatter_rows import combine
 from gpugrad.ops.static import shape_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpugrad.errors import InvalidArgumentError
 from gpugrad.ops.static import on_host
 
 # The ufunc of each way to combine rows that have one index.
@@ -80,20 +79,3 @@ def _combine_in_rounds(xp: Any, out: Any, ufunc: Any, index: Any, rows: Any) -> 
     for turn in range(int(place.max()) + 1):
         now = order[place == turn]
         out[index[now]] = ufunc(out[index[now]], rows[now])
-
-
-def check_indices(xp: Any, index: Any, size: int, shape: tuple[int, ...]) -> None:
-    """InvalidArgumentError for an index outside of [0, size); the CPU only looks.
-
-    ``shape`` is that of the indices before they were flattened, for the message.
-    """
-    if not on_host(xp) or index.size == 0:
-        return
-    if index.min() >= 0 and index.max() < size:
-        return
-    flat = index.reshape(-1)
-    bad = int(xp.argmax((flat < 0) | (flat >= size)))
-    place = ",".join(str(int(i)) for i in xp.unravel_index(bad, shape))
-    raise InvalidArgumentError(
-        None, None, f"indices[{place}] = {int(flat[bad])} is not in [0, {size})"
-    )

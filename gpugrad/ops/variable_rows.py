@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from gpugrad.errors import InvalidArgumentError
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import InPlace
 from gpugrad.kir.space import View
+from gpugrad.ops.indices import check_indices, check_vectors
 from gpugrad.ops.scatter_rows import combine
 from gpugrad.ops.static import on_host
 
@@ -24,22 +26,9 @@ _COMBINED = {
 }
 
 
-def check_range(xp: Any, indices: Array, size: int) -> None:
-    """InvalidArgumentError for an index outside of [0, size); the CPU only looks."""
-    # On the GPU the check would make the host wait; there an index that is out of
-    # range is the user's to avoid, as in TensorFlow.
-    if not on_host(xp) or not indices.size:
-        return
-    if indices.min() < 0 or indices.max() >= size:
-        wrong = indices[(indices < 0) | (indices >= size)].flat[0]
-        raise InvalidArgumentError(
-            None, None, f"indices contain {wrong}, which is not in [0, {size})"
-        )
-
-
 def gather_rows(xp: Any, outs: Any, params: Array, indices: Array) -> None:
     """``params[indices]``."""
-    check_range(xp, indices, params.shape[0])
+    check_indices(xp, indices, params.shape[0], indices.shape)
     if on_host(xp) and outs[0].size:
         # Already checked; only modes other than "raise" write straight into out.
         xp.take(params, indices, axis=0, out=outs[0], mode="clip")
@@ -51,11 +40,14 @@ def check_scatter(
     xp: Any, params: Array, indices: Array, updates: Array, how: str, nd: bool
 ) -> None:
     """All that a scatter can refuse."""
-    depth = indices.shape[-1] if nd else 1
-    for axis in range(depth):
-        part = indices[..., axis] if nd else indices
-        check_range(xp, part, params.shape[axis])
-    wanted = (indices.shape[:-1] if nd else indices.shape) + params.shape[depth:]
+    if nd:
+        *places, depth = indices.shape
+        vectors = indices.reshape(prod(places), depth)
+        check_vectors(xp, vectors, params.shape[:depth])
+    else:
+        places, depth = list(indices.shape), 1
+        check_indices(xp, indices, params.shape[0], indices.shape)
+    wanted = (*places, *params.shape[depth:])
     if updates.shape not in (wanted, ()):
         raise InvalidArgumentError(
             None,
@@ -118,10 +110,7 @@ def sum_equal_rows(xp: Any, outs: Any, rows: Array, indices: Array, size: int) -
     """For each row, the sum of all rows that have its index: [m, ...] of [m, ...]."""
     (out,) = outs
     if on_host(xp) and indices.size:
-        if indices.min() < 0 or indices.max() >= size:
-            raise InvalidArgumentError(
-                None, None, f"An index of a gradient's rows is not in [0, {size})"
-            )
+        check_indices(xp, indices, size, indices.shape)
         order = xp.argsort(indices, kind="stable")
         ordered = indices[order]
         first = xp.concatenate([[True], ordered[1:] != ordered[:-1]])

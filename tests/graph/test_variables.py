@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -193,20 +194,23 @@ def test_misuse(make: Callable[[Any], Any], kind: type[Exception], text: str) ->
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "text"),
     [
-        lambda v: tf.scatter_add(v, [5], [2.0]),
-        lambda v: tf.scatter_nd_add(v, [[-1]], [2.0]),
-        lambda v: v.sparse_read([7]),
-        lambda v: v.assign(tf.placeholder_with_default([1.0, 2.0, 3.0], None)),
+        (lambda v: tf.scatter_add(v, [1, 5], [2.0, 2.0]), "indices[1] = 5 is not in"),
+        (lambda v: tf.scatter_nd_add(v, [[-1]], [2.0]), "indices[0] = [-1] does not"),
+        (lambda v: v.sparse_read([[0], [7]]), "indices[1,0] = 7 is not in [0, 2)"),
+        (
+            lambda v: v.assign(tf.placeholder_with_default([1.0, 2.0, 3.0], None)),
+            "shape",
+        ),
     ],
 )
-def test_a_failed_step_changes_nothing(make: Callable[[Any], Any]) -> None:
+def test_a_failed_step_changes_nothing(make: Callable[[Any], Any], text: str) -> None:
     v = tf.Variable([1.0, 2.0])
     step = make(v)
     with tf.Session() as session:
         session.run(v.initializer)
-        with pytest.raises(gg.errors.InvalidArgumentError):
+        with pytest.raises(gg.errors.InvalidArgumentError, match=re.escape(text)):
             session.run([v.assign([8.0, 8.0]), step])
         np.testing.assert_array_equal(session.run(v), [1, 2])
 
