@@ -12,7 +12,15 @@ from gpugrad.dtypes import DType
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.philox import philox
 from gpugrad.kir.program import Call
-from gpugrad.ops import convolve, gather, scan, scatter, segment, variable_rows
+from gpugrad.ops import (
+    convolve,
+    gather,
+    scan,
+    scatter,
+    segment,
+    slice_at,
+    variable_rows,
+)
 
 
 class Case(NamedTuple):
@@ -98,6 +106,43 @@ def gathers() -> Iterator[Case]:
         "gather_rows", "gather_rows", variable_rows.gather_rows,
         [table, vectors], [(dtypes.float32, (9, 2, 4, 5, 2))],
     )  # fmt: skip
+
+
+# --- parts ----------------------------------------------------------------------------
+
+# shape, sizes of a part, kinds of start by moving axis, starts
+PARTS: tuple[tuple[Any, Any, dict[int, str], tuple[int, ...]], ...] = (
+    ((7, 8), (1, 8), {0: "index"}, (-2,)),
+    ((7, 8), (1, 8), {0: "index"}, (3,)),
+    ((7, 6), (1, 1), {0: "index", 1: "index"}, (6, -6)),
+    ((5,), (1,), {0: "index"}, (4,)),
+    ((4, 3, 16), (4, 1, 16), {1: "index"}, (2,)),
+    ((4, 3, 5), (2, 3, 4), {0: "part", 2: "part"}, (2, 1)),
+    ((9, 32), (9, 8), {1: "range"}, (-24,)),
+    ((1, 300, 3), (1, 100, 3), {1: "range"}, (-300,)),
+    ((2, 0, 3), (1, 0, 3), {0: "index"}, (1,)),
+)
+
+
+def parts() -> Iterator[Case]:
+    """Elements, rows, columns and blocks, aligned and not; reads and their reverse."""
+    rng = np.random.default_rng(5)
+    for dtype in (*NUMBERS, dtypes.bool_, dtypes.complex128):
+        for shape, sizes, moving, starts in PARTS:
+            attrs = {"axes": tuple(moving), "kinds": tuple(moving.values())}
+            x, part = values(rng, dtype, shape), values(rng, dtype, sizes)
+            for index_dtype in (np.int32, np.int64):
+                given = [np.array(n, index_dtype) for n in starts]
+                name = f"{dtype.name}-{shape}-{sizes}"
+                yield make(
+                    f"slice_at-{name}", "slice_at", slice_at._slice_at,
+                    [x, *given], [(dtype, sizes)], **attrs,
+                )  # fmt: skip
+                if part.size:
+                    yield make(
+                        f"put_at-{name}", "put_at", slice_at._put_at,
+                        [part, *given], [(dtype, shape)], **attrs,
+                    )  # fmt: skip
 
 
 # --- scatter and segments -------------------------------------------------------------
@@ -282,6 +327,7 @@ def random_words() -> Iterator[Case]:
 
 FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
     "gather": gathers,
+    "slice_at": parts,
     "combine": combinations,
     "scan": scans,
     "convolution": convolutions,

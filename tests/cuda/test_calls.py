@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import as_strided
 
+from gpugrad import dtypes
 from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.text import Kernel, Lowered
+from gpugrad.kir.builder import Builder
+from gpugrad.ops import slice_at
 from tests.cuda import calls
 from tests.cuda.cpu import ORDERS, Machine, compiler, run_step
 
@@ -90,10 +96,56 @@ def test_a_place_that_is_out_of_range(tmp_path):
     np.testing.assert_allclose(found, kept.expected()[0], rtol=1e-5)
 
 
+def test_views_that_move_and_starts_out_of_range(tmp_path):
+    """Strides of any kind; and the nearest place, as the impl takes it on a device."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    device = SimpleNamespace(
+        __name__="device", arange=np.arange, where=np.where, clip=np.clip, ix_=np.ix_
+    )
+    whole = np.arange(2.0 * 6 * 10).reshape(2, 6, 10)
+    cases = []
+    for index in (-50, -3, 0, 2, 50):
+        for part in (
+            lambda v: v.slice((0, 0, 0), (2, 6, 4), (1, 1, 2)),
+            lambda v: v.slice((1, 5, 2), (1, 6, 8), (1, -1, 1)),
+            lambda v: v.transpose((2, 0, 1)),
+            lambda v: v.slice((0, 0, 3), (2, 6, 1)).broadcast((2, 6, 4)),
+        ):
+            for kind in ("index", "part"):
+                for name, impl in (
+                    ("slice_at", slice_at._slice_at),
+                    ("put_at", slice_at._put_at),
+                ):
+                    b = Builder()
+                    x = part(b.new(dtypes.float64, whole.shape))
+                    start = b.new(dtypes.int32, ())
+                    shape = (x.shape[0], 1, x.shape[2])
+                    if name == "put_at":
+                        shape = (x.shape[0], x.shape[1] + 3, x.shape[2])
+                    (out,) = b.call(
+                        name, impl, [x, start], [(dtypes.float64, shape)],
+                        axes=(1,), kinds=(kind,),
+                    )  # fmt: skip
+                    cases.append((b.steps[0], x, start, out, index))
+    lowered = [CALLS[step.name](step) for step, *_ in cases]
+    machine = Machine([k for low in lowered for k in low.kernels], tmp_path, 2)
+    for low, (step, x, start, out, index) in zip(lowered, cases):
+        given = np.array([index], np.int32)
+        memory = {x.buffer.id: whole.reshape(-1), start.buffer.id: given}
+        found = run_step(machine, low, step, memory)[out.buffer.id]
+        strides = [8 * s for s in x.strides]
+        view = as_strided(whole.reshape(-1)[x.offset :], x.shape, strides)
+        wanted = np.full(out.shape, np.nan)
+        step.impl(device, (wanted,), view, given[0], **dict(step.attrs))
+        np.testing.assert_array_equal(found.reshape(out.shape), wanted)
+
+
 @pytest.mark.parametrize(
     ("family", "kernel", "right", "wrong"),
     [
         ("combine", "fold_rows", "JoinSum, MeetJoin", "JoinProduct, MeetJoin"),
+        ("slice_at", "slice_at", "start_inside<true>(in1", "start_inside<false>(in1"),
         ("scan", "scan_write", "true, false);", "false, false);"),
         ("convolution", "conv", "return a == 0 ? 6 : (5)", "return a == 0 ? 5 : (5)"),
     ],

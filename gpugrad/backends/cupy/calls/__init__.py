@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpugrad.backends.cupy.calls import combine, convolution, gather, philox, scan
+from gpugrad.backends.cupy.calls import (
+    combine,
+    convolution,
+    gather,
+    philox,
+    scan,
+    slice_at,
+)
 from gpugrad.backends.cupy.calls.kernel import Rule
 
 CALLS: Final[dict[str, Rule]] = {
     "philox": philox.philox,
     **gather.RULES,
+    **slice_at.RULES,
     **combine.RULES,
     **scan.RULES,
     **convolution.RULES,
