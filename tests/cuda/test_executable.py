@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +11,6 @@ from hypothesis import strategies as st
 
 from gpugrad import dtypes
 from gpugrad.backends.base import StepError
-from gpugrad.backends.cupy.executable import CupyExecutable
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Handle
 from gpugrad.kir.philox import philox
@@ -18,14 +19,7 @@ from gpugrad.kir.scalar import postorder
 from gpugrad.kir.space import View
 from tests.backends.programs import Trial, trials
 from tests.cuda.cpu import Machine, compiler
-from tests.cuda.fakes import FakeDevice, SharedDevice, kernels_of
-
-
-@pytest.fixture
-def device(tmp_path) -> FakeDevice:
-    if compiler() is None:
-        pytest.skip("g++ was not found; install it with: apt-get install g++")
-    return FakeDevice(tmp_path)
+from tests.cuda.fakes import FakeBackend, SharedDevice, kernels_of
 
 
 @pytest.fixture(scope="session")
@@ -86,36 +80,56 @@ def test_random_programs_equal_the_interpreter(batch, folders):
     kernels = [k for trial in batch for k in kernels_of(trial.program)]
     machine = Machine(kernels, folder, parts=1)
     for trial in batch:
-        check_trial(trial, SharedDevice(folder, machine))
+        check_trial(trial, FakeBackend(SharedDevice(folder, machine)))
 
 
-def check_trial(trial: Trial, device: FakeDevice) -> None:
+def check_trial(trial: Trial, backend: Any) -> None:
     """The outputs and the commits of a program are the interpreter's, twice."""
     outputs, committed = trial.expected()
-    executable = CupyExecutable(trial.program, device)
-    inputs = [a.copy() for a in trial.inputs]
+    executable = backend.load(trial.program)
+    inputs = [placed(backend, a) for a in trial.inputs]
     for _ in range(2):  # nothing may be left behind by the first run
-        variables = [None if a is None else a.copy() for a in trial.variables]
+        variables = [None if a is None else placed(backend, a) for a in trial.variables]
         results = executable.run(inputs, variables, 0)
         for found, wanted in zip(results, outputs):
-            np.testing.assert_array_equal(found, wanted, executable.source)
+            np.testing.assert_array_equal(
+                backend.to_host(found), wanted, executable.source
+            )
         for slot, wanted in committed.items():
-            np.testing.assert_array_equal(variables[slot], wanted, executable.source)
+            np.testing.assert_array_equal(
+                backend.to_host(variables[slot]), wanted, executable.source
+            )
     for before, after in zip(trial.inputs, inputs):
-        np.testing.assert_array_equal(after, before)
+        np.testing.assert_array_equal(backend.to_host(after), before)
 
 
-def test_a_feed_that_is_not_aligned_is_copied(device):
+def placed(backend: Any, array: np.ndarray) -> Any:
+    """A copy of ``array`` on the device."""
+    return backend.to_device(array.copy(), dtypes.of_numpy(array.dtype))
+
+
+def filled(backend: Any, size: int, value: float) -> Any:
+    """``size`` times ``value`` in float32, on the device."""
+    return placed(backend, np.full(size, value, np.float32))
+
+
+def same(backend: Any, array: Any, wanted: Any) -> None:
+    """The device's array has these elements."""
+    np.testing.assert_array_equal(backend.to_host(array), wanted)
+
+
+def test_a_feed_that_is_not_aligned_is_copied(backend):
     builder = Builder()
     x = builder.new(dtypes.float32, (64,), "input")
-    executable = CupyExecutable(program_of(builder, [x], [x]), device)
-    memory = np.arange(66, dtype=np.float32)
+    executable = backend.load(program_of(builder, [x], [x]))
+    values = np.arange(66, dtype=np.float32)
+    memory = placed(backend, values)
     for start in (0, 1, 2):
         (result,) = executable.run([memory[start : start + 64]], [], 0)
-        np.testing.assert_array_equal(result, memory[start : start + 64])
+        same(backend, result, values[start : start + 64])
 
 
-def test_library_calls_get_views_of_the_same_memory(device):
+def test_library_calls_get_views_of_the_same_memory(backend):
     def flip(xp, outs, x, *, times):
         outs[0][...] = x[::-1] * times
 
@@ -125,12 +139,12 @@ def test_library_calls_get_views_of_the_same_memory(device):
     (out,) = builder.call(
         "Flip", flip, [twice.slice((1,), (4,))], [(dtypes.float32, (4,))], times=10
     )
-    executable = CupyExecutable(program_of(builder, [x], [out]), device)
-    (result,) = executable.run([np.arange(6, dtype=np.float32)], [], 0)
-    np.testing.assert_array_equal(result, [80, 60, 40, 20])
+    executable = backend.load(program_of(builder, [x], [out]))
+    (result,) = executable.run([placed(backend, np.arange(6, dtype=np.float32))], [], 0)
+    same(backend, result, [80, 60, 40, 20])
 
 
-def _counting(device, impl=None):
+def _counting(backend, impl=None):
     """A program that adds the feed to a variable, then calls ``impl`` if there is."""
     builder = Builder()
     x = builder.new(dtypes.float32, (3,), "input")
@@ -140,48 +154,48 @@ def _counting(device, impl=None):
     if impl is not None:
         builder.call("Fails", impl, [total], [(dtypes.float32, (3,))])
     commits = (Commit(0, total),)
-    return CupyExecutable(program_of(builder, [x], [total], commits), device)
+    return backend.load(program_of(builder, [x], [total], commits))
 
 
-def test_variables_are_written_in_place_after_the_last_step(device):
-    executable = _counting(device)
-    stored = np.ones(3, np.float32)
+def test_variables_are_written_in_place_after_the_last_step(backend):
+    executable = _counting(backend)
+    stored = filled(backend, 3, 1)
     variables = [stored]
-    (first,) = executable.run([np.full(3, 2, np.float32)], variables, 0)
-    (second,) = executable.run([np.full(3, 2, np.float32)], variables, 1)
+    (first,) = executable.run([filled(backend, 3, 2)], variables, 0)
+    (second,) = executable.run([filled(backend, 3, 2)], variables, 1)
     assert variables[0] is stored
-    np.testing.assert_array_equal(first, [3, 3, 3])
-    np.testing.assert_array_equal(second, [5, 5, 5])
-    np.testing.assert_array_equal(stored, [5, 5, 5])
+    same(backend, first, [3, 3, 3])
+    same(backend, second, [5, 5, 5])
+    same(backend, stored, [5, 5, 5])
 
 
-def test_a_variable_of_another_shape_is_replaced(device):
+def test_a_variable_of_another_shape_is_replaced(backend):
     builder = Builder()
     x = builder.new(dtypes.float32, (3,), "input")
     value = builder.map(scalar.neg, x)
     program = program_of(builder, [x], [value], (Commit(0, value),))
-    variables = [np.ones(5, np.float32)]
+    variables = [filled(backend, 5, 1)]
     old = variables[0]
-    CupyExecutable(program, device).run([np.ones(3, np.float32)], variables, 0)
-    np.testing.assert_array_equal(variables[0], [-1, -1, -1])
-    np.testing.assert_array_equal(old, np.ones(5))
+    backend.load(program).run([filled(backend, 3, 1)], variables, 0)
+    same(backend, variables[0], [-1, -1, -1])
+    same(backend, old, np.ones(5))
 
 
-def test_a_failing_step_names_its_origin_and_leaves_variables_alone(device):
+def test_a_failing_step_names_its_origin_and_leaves_variables_alone(backend):
     def fail(xp, outs, x):
         raise ValueError("no luck")
 
-    executable = _counting(device, fail)
-    stored = np.ones(3, np.float32)
+    executable = _counting(backend, fail)
+    stored = filled(backend, 3, 1)
     with pytest.raises(StepError, match="no luck") as caught:
-        executable.run([np.ones(3, np.float32)], [stored], 0)
+        executable.run([filled(backend, 3, 1)], [stored], 0)
     assert caught.value.origin == "node 1"
     assert isinstance(caught.value.cause, ValueError)
-    np.testing.assert_array_equal(stored, [1, 1, 1])
+    same(backend, stored, [1, 1, 1])
 
 
 @pytest.mark.parametrize("size", [1, 4, 1003, 5000])
-def test_philox_is_the_same_on_both_sides(device, size):
+def test_philox_is_the_same_on_both_sides(backend, size):
     builder = Builder()
     (words,) = builder.call(
         "philox",
@@ -191,17 +205,17 @@ def test_philox_is_the_same_on_both_sides(device, size):
         key0=0xFFFFFFFE,
         key1=7,
     )
-    executable = CupyExecutable(program_of(builder, [], [words]), device)
+    executable = backend.load(program_of(builder, [], [words]))
     for step in (0, 1, 2**40 + 3):
         (found,) = executable.run([], [], step)
         wanted = np.empty(size, np.uint32)
         philox(np, (wanted,), np.int64(step), key0=0xFFFFFFFE, key1=7)
-        np.testing.assert_array_equal(found, wanted)
-    assert any(name.startswith("gpugrad_philox_") for name in device.launched)
-    assert not any(note.startswith("call") for note in device.notes)
+        same(backend, found, wanted)
+    assert "gpugrad_philox_" in executable.source
+    assert "library call" not in executable.source
 
 
-def test_the_source_shows_the_schedule_and_the_kernels(device):
-    source = _counting(device).source
+def test_the_source_shows_the_schedule_and_the_kernels(backend):
+    source = _counting(backend).source
     assert "// 0: gpugrad_map_" in source
     assert 'extern "C" __global__' in source

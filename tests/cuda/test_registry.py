@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 import gpugrad.compat.v1 as tf
-from gpugrad.backends.cupy.executable import CupyExecutable
+from gpugrad import dtypes
 from gpugrad.backends.cupy.text import Kernel
 from gpugrad.backends.numpy.backend import NumpyBackend
 from gpugrad.graph.spec import REGISTRY
 from gpugrad.kir.program import Program
 from gpugrad.runtime import devices
 from tests.cuda.cpu import Machine, compiler
-from tests.cuda.fakes import FakeDevice, SharedDevice, kernels_of
+from tests.cuda.fakes import FakeBackend, SharedDevice, kernels_of
 from tests.ops import harness
 from tests.ops.test_gradients import CASES
 from tests.ops.test_shapes import EXAMPLES
@@ -171,14 +171,19 @@ def run_state(build: Callable[[], Any]) -> set[str]:
     return {op.type for op in graph.get_operations()}
 
 
-def check(run: Run, device: FakeDevice) -> None:
-    executable = CupyExecutable(run.program, device)
-    variables = copy.deepcopy(run.variables)
-    inputs = [_placed(device, a) for a in run.inputs]
+def check(run: Run, backend: Any) -> None:
+    """The Program gives on ``backend`` what it gave on NumPy."""
+    executable = backend.load(run.program)
+    variables = [None if a is None else placed(backend, a) for a in run.variables]
+    inputs = [placed(backend, a) for a in run.inputs]
     outputs = executable.run(inputs, variables, run.step)
     pairs = [*zip(outputs, run.outputs), *zip(variables, run.committed)]
-    for got, want in pairs:
-        if want is None or want.dtype.kind not in "fc":
+    for found, want in pairs:
+        if want is None:
+            assert found is None
+            continue
+        got = backend.to_host(found)
+        if want.dtype.kind not in "fc":
             np.testing.assert_array_equal(got, want)
             continue
         single = want.dtype.itemsize < (16 if want.dtype.kind == "c" else 8)
@@ -188,15 +193,14 @@ def check(run: Run, device: FakeDevice) -> None:
         np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
 
 
-def _placed(device: FakeDevice, array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.hasobject else device.upload(array)
+def placed(backend: Any, array: np.ndarray) -> Any:
+    """A copy on the device; strings stay where they are."""
+    dtype = dtypes.string if array.dtype.hasobject else dtypes.of_numpy(array.dtype)
+    return backend.to_device(array.copy(), dtype)
 
 
-def test_every_op_runs_on_cuda_as_on_numpy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Any
-) -> None:
-    if compiler() is None:
-        pytest.skip("g++ was not found; install it with: apt-get install g++")
+def watched_runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Every row's Programs, as NumPy ran them; no op of the registry is missing."""
     watcher = Watcher()
     monkeypatch.setitem(devices._backends, "auto", watcher)
     runs: list[Run] = []
@@ -211,18 +215,41 @@ def test_every_op_runs_on_cuda_as_on_numpy(
         runs += [r._replace(case=name) for r in watcher.found]
     everything = {s.type for s in REGISTRY if s.lower is not None}
     assert everything - types == set()
+    return runs
+
+
+def check_all(runs: list[Run], backend_for: Callable[[int], Any]) -> None:
+    """Every run, and then what went wrong in any of them."""
+    failures = []
+    for number, run in enumerate(runs):
+        try:
+            check(run, backend_for(number))
+        except Exception as error:  # noqa: BLE001 (the others run still)
+            text = f"{type(error).__name__}: {error}"
+            failures.append(f"{run.case}: {text[:300]}")
+    assert not failures, "\n".join(failures)
+
+
+def test_every_op_runs_on_cuda_as_on_numpy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    runs = watched_runs(monkeypatch)
     kernels: dict[str, Kernel] = {}
     for run in runs:
         kernels |= {k.name: k for k in kernels_of(run.program)}
     machine = Machine(kernels.values(), tmp_path)
-    failures = []
-    for number, run in enumerate(runs):
-        device = SharedDevice(tmp_path / str(number), machine)
-        try:
-            check(run, device)
-        except AssertionError as error:
-            failures.append(f"{run.case}: {str(error)[:300]}")
-    record_property("programs", len(runs))
-    record_property("kernels", len(kernels))
-    print(f"\n{len(types)} op types, {len(runs)} programs, {len(kernels)} kernels")  # noqa: T201
-    assert not failures, "\n".join(failures)
+
+    def backend_for(number: int) -> FakeBackend:
+        return FakeBackend(SharedDevice(tmp_path / str(number), machine))
+
+    check_all(runs, backend_for)
+    print(f"\n{len(runs)} programs, {len(kernels)} kernels")  # noqa: T201
+
+
+@pytest.mark.gpu
+def test_every_op_runs_on_a_gpu_as_on_numpy(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_all(watched_runs(monkeypatch), lambda number: gpu)
