@@ -124,5 +124,10 @@ def _slice_grad(op: Operation, dy: Tensor) -> Any:
 
 
 def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
-    """``size[i]`` elements from ``begin[i]`` on along each axis; -1: to the end."""
+    """``size[i]`` elements from ``begin[i]`` on along each axis; -1: to the end.
+
+    Raises:  InvalidArgumentError for a part that reaches outside of ``input_``. A GPU
+             does not look at a ``begin`` that only the run knows: it takes the nearest
+             place at which the part lies inside.
+    """
     return apply_op("Slice", input_, begin, size, name=name)

@@ -265,6 +265,11 @@ def strided_slice(
 
     Bit ``i`` of a mask says that entry ``i`` begins or ends where the axis does, is an
     ellipsis, a new axis, or a single index whose axis is dropped.
+
+    Raises:  InvalidArgumentError for a single index outside of its axis. A GPU does not
+             look at an index that only the run knows: it takes the nearest place.
+    Where only ``begin`` at single indices differs from run to run, nothing is compiled
+    again; where sizes do, each is.
     """
     if strides is None:
         from gpugrad.ops.fill import ones_like
