@@ -14,6 +14,8 @@ from gpugrad.kir.space import View
 Rule = Callable[[Call], Lowered | None]
 
 THREADS: Final = 256
+# That fit a multiprocessor at a time, at the least: up to 128 registers a thread.
+BLOCKS: Final = 2
 # Numbers of rows and of places fit into 32 bits with room for one more.
 COUNT_LIMIT: Final = 2**31
 
@@ -59,7 +61,8 @@ def make(
     return named_kernel(
         kind,
         headers,
-        f"__launch_bounds__({threads})",
+        # Without a number of blocks the assembler keeps to 32 registers, and spills.
+        f"__launch_bounds__({threads}, {BLOCKS})",
         ", ".join(formals),
         "\n".join("  " + line for line in body.splitlines()),
         grid,
