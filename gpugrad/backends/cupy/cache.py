@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Final
 _log = logging.getLogger("gpugrad")
 _MAGIC: Final = b"gpugrad cubin 1\n"
 _SUFFIX: Final = ".cubin"
+_PART: Final = ".part"
+_ABANDONED_S: Final = 3600.0
 DEFAULT_LIMIT: Final = 256 << 20
 
 
@@ -53,7 +56,8 @@ class CubinCache:
         cubin = data[start:]
         if data[:start] != _MAGIC + sha256(cubin).digest():
             _log.warning("The cached kernel %s is damaged; compiling it again.", path)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else's folder: it stays damaged
+                path.unlink()
             return None
         # Used now, so it goes last when room is made. Reading is all that is needed of
         # a cache that belongs to somebody else.
@@ -67,7 +71,7 @@ class CubinCache:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
+            handle, name = tempfile.mkstemp(dir=self._folder, suffix=_PART)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(_MAGIC + sha256(cubin).digest() + cubin)
@@ -89,11 +93,15 @@ class CubinCache:
 
     def _make_room(self) -> None:
         entries = []
-        for path in self._folder.glob("*" + _SUFFIX):
+        for path in self._folder.iterdir():
             try:
                 found = path.stat()
             except FileNotFoundError:
                 continue  # another process made room
+            if path.suffix == _PART and time.time() - found.st_mtime > _ABANDONED_S:
+                path.unlink(missing_ok=True)  # of a process that was killed
+            if path.suffix != _SUFFIX:
+                continue
             entries.append((found.st_mtime_ns, found.st_size, path))
         excess = sum(size for _, size, _ in entries) - self._limit_bytes
         for _, size, path in sorted(entries):

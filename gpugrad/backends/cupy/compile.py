@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,14 @@ _INSTALL: Final = "pip install 'gpugrad[nvrtc]'"
 
 
 class CompileError(RuntimeError):
-    """NVRTC refused a generated kernel: a fault of gpugrad's, with the line shown."""
+    """NVRTC refused a generated kernel: a fault of gpugrad's, with the line shown.
+
+    ``kernels``: the names of those that it complains of.
+    """
+
+    def __init__(self, message: str, kernels: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.kernels = tuple(kernels)
 
 
 class Compiled(NamedTuple):
@@ -83,7 +91,7 @@ class Nvrtc:
             raw = self._result(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")
             log = raw.rstrip(b"\0").decode("utf-8", "replace")
             if status != 0:
-                raise CompileError(explain_log(log, arch))
+                raise CompileError(explain_log(log, arch), blamed(log, source))
             cubin = self._result(program, "nvrtcGetCUBINSize", "nvrtcGetCUBIN")
             return Compiled(cubin, log)
         finally:
@@ -97,6 +105,25 @@ class Nvrtc:
         status = getattr(self._library, getter)(program, buffer)
         self._check(status, "give its result")
         return buffer.raw[: size.value]
+
+
+# NVRTC names the line itself, or the one that a header's template is used in.
+_LINE: Final = re.compile(
+    r"^gpugrad\.cu\((\d+)\): (?:catastrophic )?error|at line (\d+) of gpugrad\.cu", re.M
+)
+_KERNEL: Final = re.compile(r"^(?:.*\s)?(\w+)\(.*\) \{$")
+
+
+def blamed(log: str, source: str) -> list[str]:
+    """The kernels of a module's ``source`` in which the lines of errors are."""
+    lines, names = source.splitlines(), []
+    for match in _LINE.finditer(log):
+        number = int(match[1] or match[2])
+        heads = (_KERNEL.match(line) for line in reversed(lines[:number]))
+        name = next((h[1] for h in heads if h and h[1].startswith("gpugrad_")), None)
+        if name is not None and name not in names:
+            names.append(name)
+    return names
 
 
 def explain_log(log: str, arch: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from gpugrad.backends.base import StepError
 from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.codegen import lower
-from gpugrad.backends.cupy.failure import explained
+from gpugrad.backends.cupy.compile import CompileError
+from gpugrad.backends.cupy.failure import explained, with_nodes
 from gpugrad.backends.cupy.launch import Launch
 from gpugrad.backends.cupy.layout import WIDEST, Argument
 from gpugrad.backends.cupy.streams import Enqueuer
@@ -85,8 +86,7 @@ class CupyExecutable:
         self._program = program
         self._device = device
         self._lowered = [_lower(step) for step in program.steps]
-        kernels = [k for low in self._lowered if low for k in low.kernels]
-        self._functions = device.functions(kernels)
+        self._functions = self._compile()
         byte = np.dtype(np.uint8)
         self._arena = device.empty((max(program.arena_bytes, 1),), byte)
         self._counter = device.empty((1,), np.dtype(np.int64))
@@ -99,6 +99,15 @@ class CupyExecutable:
         self._enqueuer = Enqueuer(program, device, actions)
 
     # --- loading ------------------------------------------------------------------
+
+    def _compile(self) -> dict[str, int]:
+        """The driver's handles of all kernels, by name."""
+        steps = [low.kernels if low else () for low in self._lowered]
+        try:
+            return self._device.functions([k for kernels in steps for k in kernels])
+        except CompileError as error:
+            names = [{k.name for k in kernels} for kernels in steps]
+            raise with_nodes(error, names, self._program.origins) from error
 
     def _place_buffers(self) -> dict[int, tuple[Array, int]]:
         """(array, byte offset) of each buffer that stays where it is."""

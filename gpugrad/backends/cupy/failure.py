@@ -7,11 +7,12 @@ imports CuPy; its errors carry the number as ``status``. Unverified on a GPU.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from gpugrad.errors import InternalError, OpError, UnavailableError
+from gpugrad.backends.cupy.compile import CompileError
+from gpugrad.errors import InternalError, OpError, UnavailableError, describe
 
 _MEMORY: Final = 2
 # The context is gone: every later call of the process fails in the same way.
@@ -52,6 +53,9 @@ _REFUSED: Final = {
     701: "too many registers or too much shared memory for the launch",
     720: "too many blocks for a cooperative launch",
 }
+
+# Nodes that a message names: a fused kernel may have hundreds.
+_SHOWN: Final = 8
 
 
 def error_of(status: int, doing: str) -> Exception:
@@ -109,3 +113,23 @@ def explaining(doing: str) -> Iterator[None]:
         if meant is None:
             raise
         raise meant from error
+
+
+def with_nodes(
+    error: CompileError, kernels: Sequence[Collection[str]], origins: Sequence[Any]
+) -> CompileError:
+    """The error with the graph nodes of the kernels that it is about.
+
+    ``kernels`` and ``origins`` are those of each step of the Program.
+    """
+    nodes: dict[Any, None] = {}
+    for names, origin in zip(kernels, origins):
+        if not set(error.kernels).isdisjoint(names):
+            nodes |= dict.fromkeys(origin if type(origin) is tuple else (origin,))
+    shown = [describe(n) if hasattr(n, "created_at") else str(n) for n in nodes if n]
+    if len(shown) > _SHOWN:
+        shown = [*shown[:_SHOWN], f"{len(shown) - _SHOWN} more"]
+    if not shown:
+        return error
+    text = f"{error}\nIt was generated for: {'; '.join(shown)}."
+    return CompileError(text, error.kernels)
