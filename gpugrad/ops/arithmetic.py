@@ -87,8 +87,8 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     The scalar takes x's dtype. ValueError if it is known not to be a scalar.
     """
     slices = x if isinstance(x, IndexedSlices) else None
-    values = rules.operand(x) if slices is None else slices.values
-    if not (is_tensor(scalar) or rules.is_value(values)):
+    values = convert_to_tensor(x) if slices is None else slices.values
+    if not is_tensor(scalar):
         scalar = convert_to_tensor(scalar, values.dtype, "scalar")
     shape = shapes.as_shape(getattr(scalar, "shape", ()))
     if shape.ndims not in (0, None):
@@ -300,7 +300,7 @@ def _sign_grad(op: Any, dy: Tensor) -> Any:
 @family.numpy_function(np.sign)
 def sign(x: Any, name: str | None = None) -> Tensor:
     """-1, 0 or 1, element by element; ``x / abs(x)`` for complex numbers, 0 at 0."""
-    x = rules.operand(x)
+    x = convert_to_tensor(x)
     if x.dtype.is_complex:
         size = apply_op("Cast", apply_op("ComplexAbs", x), DstT=x.dtype)
         return apply_op("DivNoNan", x, size, name=name)
@@ -320,7 +320,7 @@ def _abs_grad(op: Any, dy: Tensor) -> Any:
 @family.numpy_function(np.absolute, np.fabs)
 def abs(x: Any, name: str | None = None) -> Tensor:
     """The absolute value, element by element; real for complex numbers."""
-    x = rules.operand(x, "x")
+    x = convert_to_tensor(x, name="x")
     op_type = "ComplexAbs" if x.dtype.is_complex else "Abs"
     return apply_op(op_type, x, name=name or "Abs")
 
@@ -388,7 +388,7 @@ def ceil(x: Any, name: str | None = None) -> Tensor:
 
 def round(x: Any, name: str | None = None) -> Tensor:
     """The nearest whole number, the even one half-way; integers as they are."""
-    x = rules.operand(x, "x")
+    x = convert_to_tensor(x, name="x")
     return x if x.dtype.is_integer else apply_op("Round", x, name=name)
 
 

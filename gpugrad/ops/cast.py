@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
-from gpugrad.graph.build import apply_op, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
@@ -15,7 +15,6 @@ from gpugrad.graph.variable import Variable
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
-from gpugrad.ops import rules
 from gpugrad.ops.family import FOLD_LIMIT, OpFamily, is_known
 
 family = OpFamily()
@@ -86,7 +85,7 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     if isinstance(x, Variable) and x.dtype.base_dtype is target:
         return x
     label = name or "Cast"
-    x = rules.operand(x, f"{label.rstrip('/')}/x")
+    x = convert_to_tensor(x, name=f"{label.rstrip('/')}/x")
     return x if x.dtype is target else apply_op("Cast", x, DstT=target, name=label)
 
 
@@ -97,7 +96,7 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
     """
     target = dtypes.as_dtype(dtype).base_dtype
     with name_scope(name, "saturate_cast", [value]) as scope:
-        x = rules.operand(value, "value")
+        x = convert_to_tensor(value, name="value")
         source = x.dtype.base_dtype
         if _is_real(source) and _is_real(target):
             low, high = _common_limits(source, target)

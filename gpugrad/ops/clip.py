@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpugrad.graph.build import apply_op, is_tensor, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, is_tensor, name_scope
 from gpugrad.graph.indexed_slices import IndexedSlices
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
@@ -19,7 +19,7 @@ family = OpFamily()
 
 def _values(t: Any) -> Any:
     """The tensor to compute with: of IndexedSlices, the rows."""
-    return t.values if isinstance(t, IndexedSlices) else rules.operand(t, "t")
+    return t.values if isinstance(t, IndexedSlices) else convert_to_tensor(t, name="t")
 
 
 def _like(t: Any, values: Any) -> Any:
@@ -120,7 +120,7 @@ def clip_by_norm(
 def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Tensor:
     """``t``, scaled down if its L2 norm by its element count exceeds ``clip_norm``."""
     with name_scope(name, "clip_by_average_norm", [t, clip_norm]) as scope:
-        values = rules.operand(t, "t")
+        values = convert_to_tensor(t, name="t")
         size = apply_op("Size", values)
         count = apply_op("Cast", size, DstT=values.dtype)
         inverse = apply_op("Rsqrt", _sum(values * values))
@@ -148,7 +148,7 @@ def global_norm(t_list: Any, name: str | None = None) -> Tensor:
     values = [v for v in _checked_list(t_list) if v is not None]
     with name_scope(name, "global_norm", values):
         if not values:
-            return rules.operand(0.0, "global_norm")
+            return convert_to_tensor(0.0, name="global_norm")
         halves = [apply_op("L2Loss", v) for v in values]
         total = _sum(apply_op("Pack", halves, axis=0, name="stack"))
         return apply_op("Sqrt", total * 2, name="global_norm")
@@ -164,7 +164,7 @@ def clip_by_global_norm(
     everything NaN.
     """
     values = _checked_list(t_list)
-    norm = global_norm(t_list) if use_norm is None else rules.operand(use_norm)
+    norm = global_norm(t_list) if use_norm is None else convert_to_tensor(use_norm)
     present = [v for v in values if v is not None]
     with name_scope(name, "clip_by_global_norm", [*present, clip_norm]) as scope:
         factor = apply_op("Minimum", 1 / norm, _inverse(clip_norm))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes, shapes
-from gpugrad.graph.build import apply_op
+from gpugrad.graph.build import apply_op, convert_to_tensor
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
@@ -209,7 +209,7 @@ def bitwise_xor(x: Any, y: Any, name: str | None = None) -> Tensor:
 @family.numpy_function(np.invert)
 def invert(x: Any, name: str | None = None) -> Tensor:
     """The bits that an integer does not have; for booleans, ``not x``."""
-    x = rules.operand(x)
+    x = convert_to_tensor(x)
     return apply_op("LogicalNot" if x.dtype.is_bool else "Invert", x, name=name)
 
 

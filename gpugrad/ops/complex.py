@@ -126,21 +126,21 @@ def _conj_grad(op: Any, dy: Tensor) -> Any:
 @family.numpy_function(np.real)
 def real(input: Any, name: str | None = None) -> Tensor:
     """The real part; a real tensor is given back as it is."""
-    x = rules.operand(input)
+    x = convert_to_tensor(input)
     return apply_op("Real", x, name=name) if x.dtype.is_complex else x
 
 
 @family.numpy_function(np.imag)
 def imag(input: Any, name: str | None = None) -> Tensor:
     """The imaginary part; zeros for a real tensor."""
-    x = rules.operand(input)
+    x = convert_to_tensor(input)
     return apply_op("Imag" if x.dtype.is_complex else "ZerosLike", x, name=name)
 
 
 @family.numpy_function(np.angle)
 def angle(input: Any, name: str | None = None) -> Tensor:
     """The angle in radians, between -pi and pi; 0 or pi for a real tensor."""
-    x = rules.operand(input)
+    x = convert_to_tensor(input)
     if x.dtype.is_complex:
         return apply_op("Angle", x, name=name)
     with name_scope(name, "Angle", [x]) as scope:
@@ -151,7 +151,7 @@ def angle(input: Any, name: str | None = None) -> Tensor:
 @family.numpy_function(np.conjugate)
 def conj(x: Any, name: str | None = None) -> Tensor:
     """The complex conjugate; a real tensor is given back as it is."""
-    x = rules.operand(x, "x")
+    x = convert_to_tensor(x, name="x")
     return apply_op("Conj", x, name=name) if x.dtype.is_complex else x
 
 

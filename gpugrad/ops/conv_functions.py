@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpugrad.graph.build import apply_op, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.ops import rules, windows
 
 
@@ -154,9 +154,10 @@ def convolution(
 ) -> Any:
     """A convolution over 1, 2 or 3 axes, as many as ``input`` has between batch and
     channels."""
-    kernel = rules.one_of(filter, filters, "filter", "filters")
+    given = rules.one_of(filter, filters, "filter", "filters")
     rate = rules.one_of(dilation_rate, dilations, "dilation_rate", "dilations")
-    kernel, x = rules.operand(kernel, "filter"), rules.operand(input, "input")
+    kernel: Any = convert_to_tensor(given, name="filter")
+    x: Any = convert_to_tensor(input, name="input")
     rank = (x.ndim if x.ndim is not None else kernel.ndim) - 2
     if rank not in (1, 2, 3):
         raise ValueError(

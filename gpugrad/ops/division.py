@@ -54,8 +54,8 @@ def truediv(x: Any, y: Any, name: str | None = None) -> Tensor:
     """
     label = name or "truediv"
     x, _ = _dtype(x, y, label)
-    if rules.is_value(x) or rules.is_value(y):
-        return x / y  # runs at once
+    if is_tensor(x):  # a variable, say
+        x = convert_to_tensor(x, name=f"{label}/x")
     return graph_of(x, y).true_divide(x, y, label)
 
 
@@ -171,7 +171,7 @@ divide_no_nan = div_no_nan
 def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
     """``1 / x``, and 0 where x is 0."""
     label = name or "reciprocal_no_nan"
-    return apply_op("DivNoNan", 1, rules.operand(x), name=label)
+    return apply_op("DivNoNan", 1, convert_to_tensor(x), name=label)
 
 
 family.elementwise(

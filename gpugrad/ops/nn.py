@@ -127,7 +127,7 @@ def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> An
 
     Integers become float32.
     """
-    x = rules.operand(features, "features")
+    x = convert_to_tensor(features, name="features")
     if x.dtype.is_integer:
         x = apply_op("Cast", x, DstT=dtypes.float32)
     return apply_op("LeakyRelu", x, alpha=float(alpha), name=name)
@@ -271,21 +271,21 @@ def softsign(features: Any, name: str | None = None) -> Any:
 def log_sigmoid(x: Any, name: str | None = None) -> Any:
     """log(1 / (1 + exp(-x))), without overflow."""
     with name_scope(name, "LogSigmoid", [x]) as scope:
-        x = rules.operand(x, "x")
+        x = convert_to_tensor(x, name="x")
         return apply_op("Neg", apply_op("Softplus", apply_op("Neg", x)), name=scope)
 
 
 def crelu(features: Any, name: str | None = None, axis: int = -1) -> Any:
     """relu of x and of -x, one after the other along ``axis``."""
     with name_scope(name, "CRelu", [features]) as scope:
-        x = rules.operand(features, "features")
+        x = convert_to_tensor(features, name="features")
         both = apply_op("ConcatV2", [x, apply_op("Neg", x)], axis, name=scope)
         return apply_op("Relu", both)
 
 
 def swish(features: Any, beta: Any = 1.0, name: str | None = None) -> Any:
     """x * sigmoid(beta * x), also called silu."""
-    x = rules.operand(features, "features")
+    x = convert_to_tensor(features, name="features")
     gate = apply_op("Sigmoid", apply_op("Mul", beta, x, name="mul"))
     return apply_op("Mul", x, gate, name=name or "mul")
 
@@ -299,7 +299,7 @@ def gelu(features: Any, approximate: bool = False, name: str | None = None) -> A
     ``approximate`` takes a tanh for it.
     """
     with name_scope(name, "Gelu", [features]):
-        x = rules.operand(features, "features")
+        x = convert_to_tensor(features, name="features")
         if not x.dtype.is_floating:
             raise ValueError(
                 "`features.dtype` must be a floating point tensor. Received: "
@@ -414,7 +414,7 @@ def bias_add(
                 f"data_format={data_format}"
             )
     with name_scope(name, "BiasAdd", [value, bias]) as scope:
-        value = rules.operand(value, "input")
+        value = convert_to_tensor(value, name="input")
         if not hasattr(bias, "dtype"):
             bias = convert_to_tensor(bias, value.dtype, name="bias")
         return apply_op("BiasAdd", value, bias, data_format=layout, name=scope)

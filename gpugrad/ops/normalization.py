@@ -32,7 +32,7 @@ def batch_normalization(
     ``offset`` and ``scale`` may be None.
     """
     with name_scope(name, "batchnorm", [x, mean, variance, scale, offset]):
-        x = rules.operand(x, "x")
+        x = convert_to_tensor(x, name="x")
         factor = apply_op("Rsqrt", _plus(variance, variance_epsilon))
         if scale is not None:
             factor = apply_op("Mul", factor, scale, name="mul")
@@ -316,7 +316,7 @@ def fused_batch_norm(
             f"False or `exponential_avg_factor` != 1.0. Received: `mean` {mean!r} and "
             f"`variance` {variance!r}"
         )
-    x = rules.operand(x, "input")
+    x = convert_to_tensor(x, name="input")
     scale = convert_to_tensor(scale, name="scale")
     offset = convert_to_tensor(offset, name="offset")
     none = convert_to_tensor([], scale.dtype, name="Const")

@@ -355,7 +355,7 @@ def dilation2d(
     """
     return apply_op(
         "Dilation2D",
-        rules.operand(input, "input"),
+        convert_to_tensor(input, name="input"),
         rules.one_of(filter, filters, "filter", "filters"),
         strides=tuple(strides),
         rates=tuple(rules.one_of(rates, dilations, "rates", "dilations")),

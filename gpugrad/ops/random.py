@@ -186,7 +186,7 @@ def _pointwise(
 
 def shape_tensor(shape: Any) -> Any:
     """The argument ``shape`` of a public function as a tensor."""
-    if isinstance(shape, Tensor) or rules.is_value(shape):
+    if isinstance(shape, Tensor):
         return shape
     if isinstance(shape, (list, tuple)):
         shape = [n.value if isinstance(n, shapes.Dimension) else n for n in shape]

@@ -119,13 +119,10 @@ def all_axes(x: Any) -> Any:
     """Every axis of ``x``, as the ``axis=None`` of the public functions means it.
 
     A constant where the rank is known; else, and for scalars and Python values, a
-    Range over the rank, under the names that TensorFlow gives them. A value that
-    an op runs on at once takes an array.
+    Range over the rank, under the names that TensorFlow gives them.
     """
     # A variable has a static shape too, which may be unknown.
     shape: shapes.Partial = x._shape if hasattr(x, "_shape") else np.shape(x)
-    if rules.is_value(x):
-        return np.arange(len(np.shape(x)), dtype=np.int32)
     graph = graph_of(x)
     if shape is None:
         rank = graph.apply("Rank", x)

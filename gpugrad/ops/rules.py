@@ -67,21 +67,6 @@ def merge_shapes(first: shapes.Partial, second: shapes.Partial) -> shapes.Partia
     return shapes.merge(first, second)
 
 
-def is_value(x: Any) -> bool:
-    """True for a value on a device, on which ops run at once."""
-    return hasattr(x, "__gpugrad_value__")
-
-
-def operand(x: Any, name: str | None = None) -> Any:
-    """A tensor, or a value on a device, as it is; of a variable what it holds now.
-
-    Anything else becomes a constant.
-    """
-    if isinstance(x, Tensor) or is_value(x):
-        return x
-    return build.convert_to_tensor(x, name=name)
-
-
 def is_half(dtype: DType) -> bool:
     """True for float16 and bfloat16, which are computed with in float32."""
     return dtype.is_floating and dtype.itemsize == 2

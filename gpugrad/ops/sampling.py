@@ -8,7 +8,7 @@ from typing import Any
 from gpugrad import dtypes
 from gpugrad.dtypes import as_dtype
 from gpugrad.graph import constant
-from gpugrad.graph.build import apply_op, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir.builder import Builder, Site
@@ -141,7 +141,7 @@ def _multinomial(logits: Any, count: Any, dtype: Any, seed: int | None) -> Tenso
     wanted = dtypes.int64 if dtype is None else as_dtype(dtype).base_dtype
     return apply_op(
         "Multinomial",
-        rules.operand(logits, "logits"),
+        convert_to_tensor(logits, name="logits"),
         count,
         output_dtype=wanted,
         **drawn_seeds(seed),

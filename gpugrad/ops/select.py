@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpugrad import dtypes
-from gpugrad.graph.build import apply_op
+from gpugrad.graph.build import apply_op, convert_to_tensor
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
@@ -109,5 +109,7 @@ def _where(op_type: str, condition: Any, x: Any, y: Any, name: str | None) -> An
     if (x is None) != (y is None):
         raise ValueError("x and y must both be non-None or both be None.")
     if x is None:
-        return apply_op("Where", rules.operand(condition, "condition"), name=name)
+        return apply_op(
+            "Where", convert_to_tensor(condition, name="condition"), name=name
+        )
     return apply_op(op_type, condition, x, y, name=name)

@@ -7,7 +7,7 @@ from typing import Any
 from gpugrad import dtypes
 from gpugrad.dtypes import DType
 from gpugrad.errors import InvalidArgumentError
-from gpugrad.graph.build import apply_op
+from gpugrad.graph.build import apply_op, convert_to_tensor
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import View
@@ -69,7 +69,7 @@ def softmax(
 
 def _along_axis(op_type: str, logits: Any, axis: Any, name: str | None) -> Any:
     """The op over ``axis``: over the last one of the transposed tensor."""
-    x = rules.operand(logits, "logits")
+    x = convert_to_tensor(logits, name="logits")
     axis = -1 if axis is None else int(axis)
     rank = x.ndim
     if axis == -1 or (rank is not None and axis == rank - 1):

@@ -7,7 +7,7 @@ from math import pi, sqrt
 from typing import Any
 
 from gpugrad import dtypes
-from gpugrad.graph.build import apply_op, name_scope
+from gpugrad.graph.build import apply_op, convert_to_tensor, name_scope
 from gpugrad.graph.tensor import Tensor
 from gpugrad.kir import scalar
 from gpugrad.kir.scalar import Expr, Lit, cast
@@ -151,7 +151,7 @@ def ndtri(x: Any, name: str | None = None) -> Tensor:
 def erfcinv(x: Any, name: str | None = None) -> Tensor:
     """The inverse of erfc: infinite at 0 and 2."""
     with name_scope(name, "erfcinv", [x]):
-        return -ndtri(0.5 * rules.operand(x)) * sqrt(0.5)
+        return -ndtri(0.5 * convert_to_tensor(x)) * sqrt(0.5)
 
 
 # --- Lgamma, Digamma, Polygamma, Zeta -------------------------------------------------

@@ -97,7 +97,7 @@ def _pack_grad(op: Operation, dy: Tensor) -> Any:
 def stack(values: Any, axis: int = 0, name: str | None = "stack") -> Tensor:
     """Tensors of one shape along a new ``axis``. ValueError if shapes differ."""
     name = name or "stack"
-    if isinstance(values, Tensor) or hasattr(values, "__gpugrad_value__"):
+    if isinstance(values, Tensor):
         if axis == 0:
             return convert_to_tensor(values, name=name)
         values = unstack(values)

@@ -150,7 +150,7 @@ def stateless_categorical(
     with name_scope(name, "stateless_categorical", [logits, seed]):
         return apply_op(
             "StatelessMultinomial",
-            rules.operand(logits, "logits"),
+            convert_to_tensor(logits, name="logits"),
             num_samples,
             seed,
             output_dtype=as_dtype(dtype),

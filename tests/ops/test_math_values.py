@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import gpugrad as gg
 import gpugrad.compat.v1 as tf
 
 inf, nan = np.inf, np.nan
@@ -138,6 +139,18 @@ def test_python_operands_of_every_division():
             tf.floordiv(7, 2), tf.div_no_nan(1.0, 0.0),
         ])  # fmt: skip
     assert got == [1.5, 1.5, 3, 3.5, 3, 0]
+
+
+@pytest.mark.parametrize("function", [tf.divide, tf.div, tf.floordiv, tf.div_no_nan])
+def test_variables_and_values_of_a_run_are_divided(function):
+    of_a_run = gg.function(lambda x: x)(np.array([4.0, 6.0], np.float32))
+    with tf.Graph().as_default(), tf.Session() as session:
+        v = tf.Variable([4.0, 6.0])
+        session.run(v.initializer)
+        for x in (v, of_a_run):
+            for y, wanted in ((2.0, [2, 3]), ([2.0, 2.0], [2, 3]), (v, [1, 1])):
+                assert session.run(function(x, y)).tolist() == wanted
+        assert session.run(function(12.0, v)).tolist() == [3, 2]
 
 
 def test_small_probabilities_have_exact_quantiles():
