@@ -100,8 +100,10 @@ class Ceilings:
             yield Row("ceilings", name, dtype, "cupy", flops / rate, flops=flops)
 
 
-def load(case: Case, arrays: Sequence[Any], backend: Any) -> tuple[Program, Any]:
-    """gpugrad's program for a case, and a function that runs it."""
+def compiled(
+    case: Case, arrays: Sequence[Any], backend: Any
+) -> tuple[Program, list[Any]]:
+    """gpugrad's program for a case, and its inputs in order."""
     import gpugrad.compat.v1 as tf
 
     graph = tf.Graph()
@@ -111,7 +113,12 @@ def load(case: Case, arrays: Sequence[Any], backend: Any) -> tuple[Program, Any]
     session = tf.Session(graph=graph)
     plan, program = lowered(built, dict(zip(xs, arrays)), session)
     program = optimize(program, target=backend.target)
-    fed = [arrays[number] for number in plan.inputs]
+    return program, [arrays[number] for number in plan.inputs]
+
+
+def load(case: Case, arrays: Sequence[Any], backend: Any) -> tuple[Program, Any]:
+    """The program, and a function that runs it."""
+    program, fed = compiled(case, arrays, backend)
     executable = backend.load(program)
     return program, lambda: executable.run(fed, [], 0)
 

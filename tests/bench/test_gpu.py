@@ -27,6 +27,8 @@ from bench.gpu.machine import Budget
 from bench.gpu.measure import Ceilings, Row, run_part
 from bench.workloads import mlp
 from gpugrad.runtime import devices
+from tests.cuda.cpu import Machine, compiler
+from tests.cuda.fakes import FakeBackend, SharedDevice, kernels_of
 
 pytest.importorskip("rich", reason="the tables need the extra demo")
 
@@ -90,6 +92,27 @@ def test_every_case_computes_what_numpy_does(small: Path, part: str) -> None:
     # The NumPy backend rounds each op of a chain to half precision.
     assert all(r.differs < (1e-2 if "16" in r.dtype else 1e-5) for r in rows)
     assert all(r.rounds == 3 and r.of_ceiling for r in rows)
+
+
+def test_every_case_is_kernels_of_ours(tmp_path: Path) -> None:
+    """Run on the CPU by the very executable that runs on a GPU."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    host = devices.backend("numpy")
+    everything = [case for make in SMALL.values() for case in make()]
+    arrays = [case.arrays() for case in everything]
+    programs = [
+        measure.compiled(c, given, host) for c, given in zip(everything, arrays)
+    ]
+    kernels = [k for program, _ in programs for k in kernels_of(program)]
+    machine = Machine(kernels, tmp_path)
+    for case, given, (program, fed) in zip(everything, arrays, programs):
+        device = SharedDevice(tmp_path, machine)
+        executable = FakeBackend(device).load(program)
+        found = measure.check(case, given, executable.run(fed, [], 0))
+        assert found <= measure.TOLERANCE[case.dtype], case.name
+        assert device.launched
+        assert not any(note.startswith("call") for note in device.notes), case.name
 
 
 def test_a_wrong_result_and_a_failure_are_rows_that_say_so(small: Path) -> None:
