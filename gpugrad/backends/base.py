@@ -57,6 +57,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def device_type(self) -> str:
+        """The kind of device, "CPU" or "GPU", as in the names of devices."""
+        ...
+
+    @property
     def xp(self) -> Any:
         """The array namespace."""
         ...

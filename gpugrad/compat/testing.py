@@ -30,7 +30,7 @@ def get_temp_dir() -> str:
 
 def is_gpu_available(*unused: Any, **also: Any) -> bool:
     """True if sessions run on a GPU."""
-    return devices.backend(None).name == "cupy"
+    return devices.backend(None).device_type == "GPU"
 
 
 def main(argv: list[str] | None = None) -> None:

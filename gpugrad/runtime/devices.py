@@ -113,22 +113,18 @@ def check_placement(op: Operation, chosen: Backend, soft: bool) -> None:
     if soft or "GPU" not in op.device:
         return
     number = op.device.rpartition(":")[2]
-    if chosen.name == "cupy" and number.isdecimal() and int(number) >= gpu_count():
-        raise InvalidArgumentError(
-            None,
-            op,
-            f"Cannot assign a device for {describe(op)}: it asks for {op.device}, and "
-            f"there are {gpu_count()} GPUs. "
-            "ConfigProto(allow_soft_placement=True) runs it where it can.",
-        )
-    if chosen.name != "cupy":
-        raise InvalidArgumentError(
-            None,
-            op,
-            f"Cannot assign a device for {describe(op)}: it asks for {op.device}, and "
-            f"the session runs on {chosen.name}. {missing_gpu() or ''} "
-            "ConfigProto(allow_soft_placement=True) runs it where it can.",
-        )
+    if chosen.device_type != "GPU":
+        found = f"the session runs on {chosen.name}. {missing_gpu() or ''}"
+    elif number.isdecimal() and int(number) >= gpu_count():
+        found = f"there are {gpu_count()} GPUs."
+    else:
+        return
+    raise InvalidArgumentError(
+        None,
+        op,
+        f"Cannot assign a device for {describe(op)}: it asks for {op.device}, and "
+        f"{found} ConfigProto(allow_soft_placement=True) runs it where it can.",
+    )
 
 
 def describe_backends() -> list[dict[str, Any]]:

@@ -59,8 +59,7 @@ class EagerTensor:
     @property
     def device(self) -> str:
         """Where the value is."""
-        kind = "GPU" if self._backend.name == "cupy" else "CPU"
-        return f"/device:{kind}:0"
+        return f"/device:{self._backend.device_type}:0"
 
     def numpy(self) -> Any:
         """The value as a NumPy array (a NumPy scalar if it has no dimensions)."""

@@ -136,8 +136,8 @@ class BaseSession:
 
     def list_devices(self) -> list[str]:
         """The device that this session runs on."""
-        kind = "GPU" if self._backend.name == "cupy" else "CPU"
-        return [f"/device:{kind}:0 ({self._backend.device_name})"]
+        kind, name = self._backend.device_type, self._backend.device_name
+        return [f"/device:{kind}:0 ({name})"]
 
     # --- running ----------------------------------------------------------------------
 

@@ -121,6 +121,7 @@ class FakeBackend:
     """backends.base.Backend that runs its Programs as the GPU's does, on a device."""
 
     name = "cupy"
+    device_type = "GPU"
     xp = np
     device_name = "a fake"
 

@@ -20,6 +20,7 @@ class CupyBackend:
     """A GPU. Every array is a cupy.ndarray, and runs are asynchronous."""
 
     name = "cupy"
+    device_type = "GPU"
     xp = cupy
 
     def __init__(self, device: int | None = None) -> None:

@@ -74,6 +74,7 @@ class NumpyBackend:
     """The CPU. Every array is a numpy.ndarray, and nothing is asynchronous."""
 
     name = "numpy"
+    device_type = "CPU"
     xp = np
 
     def __init__(self) -> None:
