@@ -237,7 +237,6 @@ def _define(
         flag_name: Any = None,
         default_value: Any = None,
         docstring: str | None = None,
-        **unused: Any,
     ) -> None:
         default = default if default is not None else default_value
         if isinstance(default, str) and kind != "string":
@@ -282,7 +281,6 @@ def DEFINE_enum(
     help: str | None = None,
     flag_values: FlagValues = FLAGS,
     required: bool = False,
-    **unused: Any,
 ) -> None:
     """Define a flag: one of ``enum_values``."""
 

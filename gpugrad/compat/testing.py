@@ -28,7 +28,9 @@ def get_temp_dir() -> str:
     return tempfile.mkdtemp()
 
 
-def is_gpu_available(*unused: Any, **also: Any) -> bool:
+def is_gpu_available(
+    cuda_only: bool = False, min_cuda_compute_capability: Any = None
+) -> bool:
     """True if sessions run on a GPU."""
     return devices.backend(None).device_type == "GPU"
 
@@ -77,7 +79,11 @@ class TestCase(unittest.TestCase):
 
     @contextmanager
     def session(
-        self, graph: Any = None, config: Any = None, **unused: Any
+        self,
+        graph: Any = None,
+        config: Any = None,
+        use_gpu: bool = True,
+        force_gpu: bool = False,
     ) -> Iterator[Session]:
         """A session for the block, and its graph the default."""
         with Session(graph=graph, config=config) as session:
@@ -85,7 +91,11 @@ class TestCase(unittest.TestCase):
 
     @contextmanager
     def cached_session(
-        self, graph: Any = None, config: Any = None, **unused: Any
+        self,
+        graph: Any = None,
+        config: Any = None,
+        use_gpu: bool = True,
+        force_gpu: bool = False,
     ) -> Iterator[Session]:
         """The session that all blocks of this test share; variables stay."""
         session = self._kept

@@ -178,7 +178,12 @@ class Dataset:
         return Dataset(begin, kind or self._kind, self._tensors)
 
     def batch(
-        self, batch_size: int, drop_remainder: bool = False, **unused: Any
+        self,
+        batch_size: int,
+        drop_remainder: bool = False,
+        num_parallel_calls: Any = None,
+        deterministic: bool | None = None,
+        name: str | None = None,
     ) -> Dataset:
         """``batch_size`` elements as one, along a new first axis; the last batch is
         smaller unless ``drop_remainder``.

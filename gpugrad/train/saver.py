@@ -200,7 +200,9 @@ class Saver:
         as_text: bool = False,
         export_scope: str | None = None,
         clear_devices: bool = False,
-        **unused: Any,
+        clear_extraneous_savers: bool = False,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
     ) -> Any:
         """The graph of the variables as a MetaGraphDef with this Saver in it.
 
@@ -351,7 +353,9 @@ def export_meta_graph(
     graph: Graph | None = None,
     export_scope: str | None = None,
     clear_devices: bool = False,
-    **unused: Any,
+    clear_extraneous_savers: bool = False,
+    strip_default_attrs: bool = False,
+    save_debug_info: bool = False,
 ) -> Any:
     """A graph, by default the default one, with its collections as a MetaGraphDef.
 
@@ -368,7 +372,6 @@ def import_meta_graph(
     meta_graph_or_file: Any,
     clear_devices: bool = False,
     import_scope: str | None = None,
-    **unused: Any,
 ) -> Saver | None:
     """Add the graph of a .meta file (or of a MetaGraphDef) to the default graph.
 

@@ -374,6 +374,22 @@ def test_a_partitioner_is_accepted_and_splits_nothing() -> None:
         assert [x.name for x in (v, w)] == ["a/v:0", "w:0"]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda **wrong: tf.flags.DEFINE_integer("count", 1, "", **wrong),
+        lambda **wrong: tf.flags.DEFINE_enum("kind", "a", ["a"], "", **wrong),
+        lambda **wrong: tf.data.Dataset.range(4).batch(2, **wrong),
+        lambda **wrong: tf.train.export_meta_graph(**wrong),
+        lambda **wrong: tf.train.import_meta_graph("a.meta", **wrong),
+        lambda **wrong: tf.test.is_gpu_available(**wrong),
+    ],
+)
+def test_an_argument_that_nobody_knows_is_refused(call: Any) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'drop_remaindr'"):
+        call(drop_remaindr=True)
+
+
 def test_sessions_take_what_scripts_give() -> None:
     config = tf.ConfigProto(
         log_device_placement=True,
