@@ -32,6 +32,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--gpu", action="store_true", help="measure a GPU, within eight minutes"
     )
+    parser.add_argument(
+        "--summary", action="store_true", help="put a table into bench/README.md"
+    )
     parser.add_argument("--dry", action="store_true", help="keep no files")
     return parser.parse_args(argv)
 
@@ -64,7 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.dry:
         for path in report.keep(results, options.name or "cpu"):
             console.print(f"kept {path}")
+    if options.summary:
+        _summarise(options.name or "cpu")
     return int(any(r.note for r in results))
+
+
+def _summarise(name: str) -> None:
+    from bench.peers.graph import traffic
+
+    moved = {}
+    for workload in WORKLOADS:
+        found = traffic(workload)
+        if found is not None:
+            moved[workload.name] = (found, workload.least_bytes)
+    report.write_summary(report.RESULTS.parent / "README.md", name, moved)
 
 
 if __name__ == "__main__":

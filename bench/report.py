@@ -109,6 +109,55 @@ def memory_table(results: Sequence[Result]) -> Table:
     return shown
 
 
+BEGIN, END = "<!-- the last run -->", "<!-- end of the last run -->"
+
+
+def summary(rows: Sequence[dict[str, Any]], moved: dict[str, tuple[int, int]]) -> str:
+    """A Markdown table of kept rows: best peer, ratio, bytes moved and least possible.
+
+    ``moved``: by workload, in bytes.
+    """
+    lines = [
+        "| workload | gpugrad | best peer | peer / gpugrad | MB moved | least |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["workload"], {})[row["peer"]] = row
+    for name, peers in found.items():
+        own = peers.pop("gpugrad", None)
+        if own is None or not own["rounds"]:
+            continue
+        done = [r for r in peers.values() if r["rounds"] and not r["differs"] > 2e-3]
+        best = min(done, key=lambda r: r["median"], default=None)
+        cells = [own["title"], duration(own["median"])]
+        if best is None:
+            cells += ["", ""]
+        else:
+            ratio = best["median"] / own["median"]
+            cells += [f"{best['peer']} {duration(best['median'])}", f"{ratio:.2f}"]
+        cells += [f"{n / 1e6:.4g}" for n in moved.get(name, ())] or ["", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_summary(readme: Path, name: str, moved: dict[str, tuple[int, int]]) -> None:
+    """Put the summary of the kept run ``name`` between the marks of a README."""
+    rows = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    here = rows[-1]["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in here["versions"].items())
+    heading = (
+        f"{here['date']}: {here['processor']}, {here['cores']} cores, Python "
+        f"{here['python']}, {versions}. Medians; above 1, gpugrad is faster than the "
+        "best peer."
+    )
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    table = f"{BEGIN}\n\n{heading}\n\n{summary(rows, moved)}\n\n{END}"
+    readme.write_text(before + table + after, encoding="utf-8")
+
+
 def show(results: Sequence[Result], console: Console) -> None:
     """Both tables, and every note."""
     console.print(table(results))

@@ -75,8 +75,8 @@ class Ops:
         return loop[1:]
 
 
-def make(name: str, workload: Workload) -> Step:
-    """One Session.run a call; feeds are NumPy arrays, as in a script.
+def build(name: str, workload: Workload) -> tuple[Any, list[Any], dict[Any, Any]]:
+    """A session, what a step fetches, and what it is fed: NumPy arrays, as in a script.
 
     On a GPU they lie there, as the other peers' data does.
     """
@@ -112,9 +112,29 @@ def make(name: str, workload: Workload) -> Step:
         import cupy
 
         feed = {k: cupy.asarray(a) for k, a in feed.items()}
+    return session, fetches, feed
+
+
+def make(name: str, workload: Workload) -> Step:
+    """One Session.run a call."""
+    session, fetches, feed = build(name, workload)
     if workload.update == "none":
         return lambda: session.run(fetches, feed)
     return lambda: session.run(fetches, feed)[:1]
+
+
+def traffic(workload: Workload) -> int | None:
+    """Bytes that gpugrad's program reads and writes in a step, with none in a cache.
+
+    None where a step is more than one program, as with a loop.
+    """
+    import gpugrad as gg
+    from gpugrad.compiler.cost import bytes_moved
+
+    if workload.name == "lstm_loop":
+        return None
+    session, fetches, feed = build("gpugrad", workload)
+    return bytes_moved(gg.explain(fetches, feed, session).program)
 
 
 def _aggregation(tf: Any, workload: Workload) -> Any:

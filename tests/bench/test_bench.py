@@ -114,3 +114,35 @@ def test_singles_run(name: str) -> None:
 
 def test_peers_are_no_dependency() -> None:
     assert not {"tensorflow", "jax", "torch", "autograd"} & sys.modules.keys()
+
+
+def test_the_summary_goes_between_its_marks(results: Path, tmp_path: Path) -> None:
+    found = [
+        driver.Result("a", "A", "gpugrad", seconds=[1e-3]),
+        driver.Result("a", "A", "jax", seconds=[3e-3]),
+        driver.Result("a", "A", "numpy", seconds=[2e-3]),
+        driver.Result("a", "A", "torch", seconds=[1e-4], differs=1.0),
+        driver.Result("b", "B", "gpugrad", seconds=[1.0]),
+    ]
+    for result in found:
+        result.finish(1)
+    report.keep(found, "cpu")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for _ in range(2):  # a second time changes nothing
+        report.write_summary(readme, "cpu", {"a": (3_000_000, 2_000_000)})
+    text = readme.read_text()
+    assert "| A | 1 ms | numpy 2 ms | 2.00 | 3 | 2 |" in text
+    assert "| B | 1 s |  |  |  |  |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+
+
+def test_traffic_is_counted() -> None:
+    from bench.peers.graph import traffic
+
+    workload = elementwise(1_000)
+    moved = traffic(workload)
+    assert moved is not None
+    assert moved >= workload.least_bytes == 6 * 4_000
