@@ -23,6 +23,8 @@ class Config:
     ``tile_bytes``: what the CPU backend keeps in a core's cache at a time.
     ``share_ns``: nanoseconds of work from which it pays to wake another thread, which
                  takes 20,000 to 50,000.
+    ``atomics``: let a GPU add rows that meet at one place in any order: faster, and
+                 sums differ from run to run in their last bits.
     """
 
     backend: str | None = None
@@ -33,6 +35,7 @@ class Config:
     num_threads: int | None = None
     tile_bytes: int = _TILE_BYTES
     share_ns: int = 150_000
+    atomics: bool = False
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and self.num_threads < 1:
@@ -67,6 +70,7 @@ def from_environment() -> Config:
         memory_limit=_whole_number("GPUGRAD_MEMORY_LIMIT"),
         num_threads=_whole_number("GPUGRAD_NUM_THREADS"),
         tile_bytes=_whole_number("GPUGRAD_TILE_BYTES") or _TILE_BYTES,
+        atomics=os.environ.get("GPUGRAD_ATOMICS", "") not in ("", "0"),
     )
 
 

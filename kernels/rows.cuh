@@ -259,3 +259,24 @@ __device__ __forceinline__ void fold_rows(T* out, const T* base, const T* rows,
   }
   out[to * width + column] = narrow<T>(result);
 }
+
+// --- sums in any order ----------------------------------------------------------------
+
+// The start of such sums: `base`, or `empty` where it is null.
+template <class T>
+__device__ __forceinline__ void start_rows(T* out, const T* base, T empty, u64 size) {
+  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < size) out[i] = base ? base[i] : empty;
+}
+
+// An element a thread; T is a type that atomicAdd takes. SIGN is 1 or -1.
+template <int SIGN, int DEPTH, class T, class I>
+__device__ __forceinline__ void add_rows(T* out, const T* rows, const I* index,
+                                         Extents<DEPTH> extents, u64 width, u64 size) {
+  const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= size) return;
+  const u32 place = extents.place(index + i / width * DEPTH, ~0u);
+  if (place == ~0u) return;
+  const T value = SIGN > 0 ? rows[i] : (T)(0 - rows[i]);
+  atomicAdd(out + (u64)place * width + i % width, value);
+}

@@ -32,6 +32,13 @@ static Triple threadIdx, blockIdx, blockDim, gridDim;
 __shared__ __attribute__((used)) unsigned char shared_memory_anchor[16];
 extern "C" unsigned char __start_shared_memory[], __stop_shared_memory[];
 
+template <class T>
+static inline T atomicAdd(T* to, T x) {
+  const T before = *to;
+  *to = before + x;
+  return before;
+}
+
 // --- functions that CUDA has and the C library lacks ------------------------------
 
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }

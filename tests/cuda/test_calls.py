@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from gpugrad import dtypes
+from gpugrad import config, dtypes
 from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.text import Kernel, Lowered
 from gpugrad.kir.builder import Builder
@@ -167,3 +168,26 @@ def test_the_comparison_notices(tmp_path, family, kernel, right, wrong):
                 check(case, run(machine, case, wild))
             return
     pytest.fail(f"no kernel has {right!r}")
+
+
+def test_sums_by_atomics(tmp_path, monkeypatch):
+    """An option: no sort, the same sums but for the order of the additions."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    settings = replace(config.current(), atomics=True)
+    monkeypatch.setattr(config, "_current", settings)
+    kinds = ("segments-sum-", "scatter_nd-", "scatter-subtract-", "tensor_scatter-sub-")
+    cases = [
+        (c, lower(c))
+        for c in calls.combinations()
+        if c.name.startswith(kinds)
+        and c.call.outs[0].dtype.name in ("float32", "int32")
+    ]
+    assert all(
+        [k.name.split("_")[1] for k in low.kernels] == ["start", "add"]
+        for _, low in cases
+    )
+    machine = Machine([k for _, low in cases for k in low.kernels], tmp_path, 2)
+    for case, low in cases:
+        for backwards in (False, True):
+            check(case, run(machine, case, low, backwards))

@@ -1,7 +1,8 @@
 """Rows that meet at one place (kernels/rows.cuh): scatter and segment ops.
 
 Places are sorted, stably, and each row of the result folds its own: no atomics on
-floats, so that results repeat bit by bit. The work is linear in rows.
+floats, so that results repeat bit by bit. The work is linear in rows. With
+Config.atomics sums are atomic additions instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final, NamedTuple
 
+from gpugrad import config
 from gpugrad.backends.cupy.calls.gather import extents
 from gpugrad.backends.cupy.calls.kernel import (
     COUNT_LIMIT,
@@ -101,6 +103,8 @@ def _combine(job: _Job) -> Lowered | None:
             return None
     if call.outs[0].size == 0:
         return Lowered(())
+    if config.current().atomics and _by_atomics(job):
+        return _in_any_order(job)
     kernels, sizes, turn = _sorted_places(job, places)
     column_blocks = -(-job.width // _COLUMNS)
     element, value = storage(dtype), computed(dtype)
@@ -126,6 +130,42 @@ def _combine(job: _Job) -> Lowered | None:
         )
     )
     return Lowered(tuple(kernels), sizes)
+
+
+_ATOMIC: Final = ("float32", "float64", "int32", "uint32", "uint64")
+_SIGNS: Final = {"sum": 1, "add": 1, "sub": -1, "subtract": -1}
+
+
+def _by_atomics(job: _Job) -> bool:
+    """True for sums at places of a type for which there are atomic additions."""
+    summed = job.kind in _SIGNS and not job.of_each
+    return summed and job.call.outs[0].dtype.name in _ATOMIC
+
+
+def _in_any_order(job: _Job) -> Lowered:
+    """Without a sort: every element is added by an atomic."""
+    call, dtype = job.call, job.call.outs[0].dtype
+    element, index = storage(dtype), storage(call.args[job.place].dtype)
+    base = "nullptr" if job.base is None else f"in{job.base}"
+    empty = literal(dtype.as_numpy_dtype(job.empty or 0), dtype)
+    total, added = call.outs[0].size, call.args[job.rows].size
+    out = store(0, element)
+    first = make(
+        "start_rows",
+        f"start_rows<{element}>(out0, {base}, ({element})({empty}), {total}ull);",
+        (out, load(job.base, element)) if job.base is not None else (out,),
+        _HEADERS,
+        blocks(total),
+    )
+    then = make(
+        "add_rows",
+        f"add_rows<{_SIGNS[job.kind]}>(out0, in{job.rows}, in{job.place}, "
+        f"{extents(job.sizes)}, {job.width}ull, {added}ull);",
+        (out, load(job.rows, element), load(job.place, index)),
+        _HEADERS,
+        blocks(max(added, 1)),
+    )
+    return Lowered((first, then))
 
 
 def _fits(job: _Job, places: int) -> bool:
