@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gpugrad.autodiff import arguments
@@ -44,7 +44,7 @@ def why_none(ys: Any, x: Any, stop_gradients: Any = None) -> str:
             return str(error)
     if trace.arrived(target) is not None:
         return f"The gradient with respect to {target.name!r} is not None."
-    return _explain(trace, starts, target, args.stops)
+    return _explain(trace, starts, target)
 
 
 class _Trace(Backward):
@@ -72,9 +72,7 @@ class _Trace(Backward):
         super()._deliver(op, dxs)
 
 
-def _explain(
-    trace: _Trace, ys: Sequence[Tensor], x: Tensor, stops: Collection[Operation]
-) -> str:
+def _explain(trace: _Trace, ys: Sequence[Tensor], x: Tensor) -> str:
     if all(y.graph is not x.graph for y in ys):
         ends = [f"{describe(op)} {reason}." for op, reason in trace.ends.items()]
         return "\n".join([f"No gradient leaves the function for {x.name!r}.", *ends])

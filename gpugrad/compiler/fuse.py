@@ -215,7 +215,7 @@ class _Fusion:
         if again and not cheap:
             return False
         if again or not everywhere:
-            plans = [p for p in plans if _may_repeat(*p, facts)]
+            plans = [p for p in plans if _may_repeat(p[0], facts)]
             everywhere &= len(plans) == len(readers)
             if everywhere:
                 more = sum([_more(*p) for p in plans])
@@ -373,5 +373,5 @@ def _read_bytes(plan: list[Fit]) -> int:
     return sum([bytes_of(f.view) for f in plan])
 
 
-def _may_repeat(cluster: Cluster, plan: list[Fit], facts: Facts) -> bool:
+def _may_repeat(cluster: Cluster, facts: Facts) -> bool:
     return cluster.repeated + facts.weight <= _MOST_REPEATED

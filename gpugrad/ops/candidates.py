@@ -454,6 +454,16 @@ def compute_accidental_hits(
 # --- losses on samples ----------------------------------------------------------------
 
 
+def _rows(table: Any, ids: Any, count: Any, strategy: str) -> tuple[Any, Any]:
+    """What a table has for the first ``count`` of ``ids``, and for the others."""
+    found = embedding_lookup(table, ids, strategy)
+    more = found.ndim - 1
+    begin = apply_op("ConcatV2", [count, [0] * more], 0) if more else count
+    size = apply_op("ConcatV2", [count, [-1] * more], 0) if more else count
+    first = apply_op("Slice", found, [0] * found.ndim, size)
+    return first, apply_op("Slice", found, begin, [-1] * found.ndim)
+
+
 def _sampled_logits(
     weights: Any,
     biases: Any,
@@ -485,18 +495,8 @@ def _sampled_logits(
         sampled = apply_op("Cast", sampled, DstT=dtypes.int64)
     ids = apply_op("ConcatV2", [flat, sampled], 0, name="concat")
     count = apply_op("Shape", flat)
-
-    def rows(table: Any) -> tuple[Any, Any]:
-        """What a table has for the true classes, and for the samples."""
-        found = embedding_lookup(table, ids, partition_strategy)
-        more = found.ndim - 1
-        begin = apply_op("ConcatV2", [count, [0] * more], 0) if more else count
-        size = apply_op("ConcatV2", [count, [-1] * more], 0) if more else count
-        first = apply_op("Slice", found, [0] * found.ndim, size)
-        return first, apply_op("Slice", found, begin, [-1] * found.ndim)
-
-    true_w, sampled_w = rows(weights)
-    true_b, sampled_b = rows(biases)
+    true_w, sampled_w = _rows(weights, ids, count, partition_strategy)
+    true_b, sampled_b = _rows(biases, ids, count, partition_strategy)
     sampled_logits = matmul(inputs, sampled_w, transpose_b=True) + sampled_b
     width = apply_op("Shape", true_w)[1]
     shape = apply_op("Pack", [-1, num_true, width], axis=0)

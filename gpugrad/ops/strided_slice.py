@@ -357,18 +357,3 @@ def index_gradient(gradient: Tensor) -> IndexGradient | None:
     at = [np.array([k], begin.dtype.np_dtype) for k in (entry, entry + 1, 1)]
     index = op.graph.apply("StridedSlice", begin, *at)
     return IndexGradient(axis, op.graph.apply("ExpandDims", dy, 0), index)
-
-
-def strided_slice_grad(
-    shape: Any,
-    begin: Any,
-    end: Any,
-    strides: Any,
-    dy: Any,
-    name: str | None = None,
-    **masks: int,
-) -> Tensor:
-    """Zeros of ``shape`` with ``dy`` in the place that the strided slice takes."""
-    return apply_op(
-        "StridedSliceGrad", shape, begin, end, strides, dy, name=name, **masks
-    )
