@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass, replace
 
 BACKENDS = ("numpy", "cupy")
-# Half of a second-level cache, which is 1 or 2 MB on today's servers.
-_TILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +18,11 @@ class Config:
     ``memory_limit``: bytes that compiled programs and results may take; None for all.
     ``streams``: how many streams a run may use; None for what suits the backend.
     ``num_threads``: threads of the CPU backend; None for one a processor.
-    ``tile_bytes``: what the CPU backend keeps in a core's cache at a time.
-    ``share_ns``: nanoseconds of work from which it pays to wake another thread, which
-                 takes 20,000 to 50,000.
+    ``tile_bytes``: what the CPU backend keeps in a core's cache at a time; None for
+                 2 MB, or 4 MB where threads share the work: they hand Python's lock to
+                 each other at each call of NumPy, so that calls have to be long.
+    ``share_ns``: nanoseconds of work from which it pays to share it among threads. On
+                 two cores, 0.4 ms and 3 ms of work were slower with two, 20 ms faster.
     ``atomics``: let a GPU add rows that meet at one place in any order: faster, and
                  sums differ from run to run in their last bits.
     """
@@ -33,8 +33,8 @@ class Config:
     streams: int | None = None
     memory_limit: int | None = None
     num_threads: int | None = None
-    tile_bytes: int = _TILE_BYTES
-    share_ns: int = 150_000
+    tile_bytes: int | None = None
+    share_ns: int = 5_000_000
     atomics: bool = False
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Config:
                 f"There must be at least one thread, not {self.num_threads}. Leave "
                 "GPUGRAD_NUM_THREADS away for one a processor."
             )
-        if self.tile_bytes < 1:
+        if self.tile_bytes is not None and self.tile_bytes < 1:
             raise ValueError(f"A tile needs at least one byte, not {self.tile_bytes}.")
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(
@@ -69,7 +69,7 @@ def from_environment() -> Config:
         streams=_whole_number("GPUGRAD_STREAMS"),
         memory_limit=_whole_number("GPUGRAD_MEMORY_LIMIT"),
         num_threads=_whole_number("GPUGRAD_NUM_THREADS"),
-        tile_bytes=_whole_number("GPUGRAD_TILE_BYTES") or _TILE_BYTES,
+        tile_bytes=_whole_number("GPUGRAD_TILE_BYTES"),
         atomics=os.environ.get("GPUGRAD_ATOMICS", "") not in ("", "0"),
     )
 

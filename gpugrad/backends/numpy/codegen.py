@@ -44,6 +44,10 @@ from gpugrad.kir.space import Shape, View
 # Lines a function. Compiling took 11 us a line in functions of 1,000 lines, 21 in one
 # of 100,000, and 8 in functions of 200.
 PART_LINES: Final = 200
+# Bytes of a tile's arrays. Measured on cores with 2 MB of second-level cache: 2 MB was
+# best for one thread, 4 MB for two, whose calls should be long (Config.tile_bytes).
+_TILE: Final = 2 << 20
+_SHARED_TILE: Final = 4 << 20
 
 _serial = count()
 
@@ -138,6 +142,9 @@ class Generator:
     ) -> None:
         self._program = program
         self._settings = settings
+        self._most_threads = settings.num_threads or available()
+        shared = self._most_threads > 1
+        self._tile_bytes = settings.tile_bytes or (_SHARED_TILE if shared else _TILE)
         # Numbers of buffers between passes over one group: no Program has such.
         self._between = count(-1, -1)
         self._loops: list[tuple[TileCode, int]] = []
@@ -345,7 +352,7 @@ class Generator:
     def _group(self, group: Group) -> None:
         walks = None
         if not any(v.dtype is string for v in (*group.reads, *group.writes)):
-            walks = passes(group, self._settings.tile_bytes, self._between)
+            walks = passes(group, self._tile_bytes, self._between)
         if walks is None:
             Kernel(self, group).write()
             return
@@ -470,7 +477,7 @@ class Generator:
     def _compile_loops(self, module: Module) -> None:
         """Streams run at the same time: the loops of each have memory of their own."""
         settings, steps = self._settings, self._program.steps
-        most = settings.num_threads or available()
+        most = self._most_threads
         by_stream: dict[int, list[tuple[TileCode, int, int]]] = {}
         for code, step in self._loops:
             threads = code.threads(most, settings.share_ns)
