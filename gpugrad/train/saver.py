@@ -208,6 +208,7 @@ class Saver:
 
         See export_meta_graph() of the module.
         """
+        _refuse(export_scope=export_scope)
         graph = next((v.graph for v in self.variables.values()), None)
         proto = meta.meta_graph_def(
             graph or outermost(build.get_default_graph()),
@@ -343,6 +344,18 @@ def _written(proto: Any, filename: str | None, as_text: bool) -> Any:
     return proto
 
 
+def _refuse(**given: Any) -> None:
+    """UnimplementedError for an argument that means something and would be ignored."""
+    for name, value in given.items():
+        if value:
+            raise UnimplementedError(
+                None,
+                None,
+                f"export_meta_graph takes no {name}. Export the whole graph, or give "
+                "`graph` another one.",
+            )
+
+
 def export_meta_graph(
     filename: str | None = None,
     meta_info_def: Any = None,
@@ -361,8 +374,10 @@ def export_meta_graph(
 
     Also written to ``filename``, if given, whole or not at all; ``as_text`` in text
     form. Needs the extra `tensorboard`. Raises UnimplementedError for what a message
-    cannot hold: sub-graphs, Python functions.
+    cannot hold: sub-graphs, Python functions; and for ``graph_def``, ``saver_def`` and
+    ``export_scope``, which would export something else than the graph.
     """
+    _refuse(graph_def=graph_def, saver_def=saver_def, export_scope=export_scope)
     graph = graph or outermost(build.get_default_graph())
     proto = meta.meta_graph_def(graph, None, collection_list, clear_devices)
     return _written(proto, filename, as_text)

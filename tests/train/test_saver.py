@@ -520,3 +520,12 @@ def test_threads_save_while_others_train(session: tf.Session, tmp_path: Path) ->
             job.result()
     assert len(saver.last_checkpoints) == 3
     assert state.checkpoint_exists(saver.last_checkpoints[-1])
+
+
+@pytest.mark.parametrize("name", ["graph_def", "saver_def", "export_scope"])
+def test_what_an_export_would_ignore_is_refused(name: str) -> None:
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(tf.errors.UnimplementedError, match=name),
+    ):
+        tf.train.export_meta_graph(**{name: "part"})
