@@ -26,7 +26,6 @@ class Single:
     makers: dict[str, Callable[[], Step]]
     per: int = 1
     timed: bool = False
-    least_bytes: int = 0
 
 
 # --- building -------------------------------------------------------------------------

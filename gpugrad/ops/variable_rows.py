@@ -109,21 +109,11 @@ def add_scatter(
 def sum_equal_rows(xp: Any, outs: Any, rows: Array, indices: Array, size: int) -> None:
     """For each row, the sum of all rows that have its index: [m, ...] of [m, ...]."""
     (out,) = outs
-    if on_host(xp) and indices.size:
-        check_indices(xp, indices, size, indices.shape)
-        order = xp.argsort(indices, kind="stable")
-        ordered = indices[order]
-        first = xp.concatenate([[True], ordered[1:] != ordered[:-1]])
-        if first.all():
-            out[...] = rows
-            return
-        totals = xp.add.reduceat(rows[order], xp.flatnonzero(first), axis=0)
-        out[order] = totals[xp.cumsum(first) - 1]
-        return
+    check_indices(xp, indices, size, indices.shape)
     _, places = xp.unique(indices, return_inverse=True)
     places = places.reshape(-1)
     totals = xp.zeros_like(rows)
-    combine(xp, _flat(totals), "sum", places, _flat(rows))
+    combine(xp, _flat(totals), "sum", places, _flat(rows))  # halves in float32
     out[...] = totals[places]
 
 

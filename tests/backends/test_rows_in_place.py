@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gpugrad.compat.v1 as tf
+from gpugrad.ops.variable_rows import sum_equal_rows
 
 
 def arrays(session: tf.Session) -> list[np.ndarray]:
@@ -116,3 +117,11 @@ def test_sparse_optimizers_touch_only_their_rows(make) -> None:
     np.testing.assert_allclose(a, b, rtol=1e-6)
     assert (np.delete(a, [2, 5], axis=0) == 1).all()
     assert (a[[2, 5]] < 1).all()
+
+
+def test_halves_of_one_row_are_summed_in_float32() -> None:
+    """In float16 the sum would stop at 2,048, where 1 is below the last bit."""
+    rows = np.ones((5000, 1), np.float16)
+    out = np.empty_like(rows)
+    sum_equal_rows(np, (out,), rows, np.zeros(5000, np.int32), size=3)
+    assert (out == 5000).all()

@@ -6,12 +6,12 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from gpugrad.backends.cupy import cache
 from gpugrad.backends.cupy import compile as compiling
 from gpugrad.backends.cupy.cache import CubinCache, default_folder
 from gpugrad.backends.cupy.compile import Compiled, cache_key, compile_modules
@@ -142,7 +142,7 @@ def test_a_folder_that_can_only_be_read_serves_what_it_has(
 
     for owner, name in ((os, "utime"), (os, "replace"), (Path, "unlink")):
         monkeypatch.setattr(owner, name, refuse)
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(cache, "write_whole", refuse)
     cubins = CubinCache(tmp_path)
     with caplog.at_level(logging.WARNING, "gpugrad"):
         made = compile_modules(["a", "b", "c"], "sm_90", cubins)
@@ -154,6 +154,7 @@ def test_a_folder_that_can_only_be_read_serves_what_it_has(
 _WRITER = """
 import logging, sys
 from pathlib import Path
+from gpugrad.backends.cupy import cache
 from gpugrad.backends.cupy.cache import CubinCache
 logging.basicConfig(level=logging.WARNING)
 cubins = CubinCache(Path(sys.argv[1]), limit_bytes=40_000)

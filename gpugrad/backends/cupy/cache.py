@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import time
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from gpugrad.files import write_whole
+
 _log = logging.getLogger("gpugrad")
 _MAGIC: Final = b"gpugrad cubin 1\n"
 _SUFFIX: Final = ".cubin"
-_PART: Final = ".part"
+_PART: Final = ".part"  # what gpugrad.files writes before it renames
 _ABANDONED_S: Final = 3600.0
 DEFAULT_LIMIT: Final = 256 << 20
 
@@ -71,16 +72,7 @@ class CubinCache:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, suffix=_PART)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_MAGIC + sha256(cubin).digest() + cubin)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, self._path(key))
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(self._path(key), _MAGIC + sha256(cubin).digest() + cubin)
             self._make_room()
         except OSError as error:
             self._writable = False
