@@ -121,7 +121,7 @@ def test_sparse_optimizers_touch_only_their_rows(make) -> None:
 
 def test_halves_of_one_row_are_summed_in_float32() -> None:
     """In float16 the sum would stop at 2,048, where 1 is below the last bit."""
-    rows = np.ones((5000, 1), np.float16)
+    rows = np.ones((5000, 2), np.float16)
     out = np.empty_like(rows)
     sum_equal_rows(np, (out,), rows, np.zeros(5000, np.int32), size=3)
     assert (out == 5000).all()
