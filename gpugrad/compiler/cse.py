@@ -6,30 +6,20 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from gpugrad.kir.program import Barrier, Call, Commit, Group, Program, Step, Store
+from gpugrad.compiler.rewrite import with_views
+from gpugrad.kir.program import Call, Commit, Group, Program, Step
 from gpugrad.kir.scalar import Load
 from gpugrad.kir.space import Buffer, View
 
 
-def _renamed(view: View, names: dict[int, Buffer]) -> View:
+def _at(view: View, names: dict[int, Buffer]) -> View:
     buffer = names.get(view.buffer.id)
     return view if buffer is None else view._replace(buffer=buffer)
 
 
-def rename(step: Step, names: dict[int, Buffer]) -> Step:
+def renamed(step: Step, names: dict[int, Buffer]) -> Step:
     """``step`` over other buffers."""
-    if type(step) is Group:
-        return step._replace(
-            loads=tuple([_renamed(v, names) for v in step.loads]),
-            stores=tuple([Store(_renamed(s.view, names), s.expr) for s in step.stores]),
-        )
-    if type(step) is Call:
-        return step._replace(
-            args=tuple([_renamed(v, names) for v in step.args]),
-            outs=tuple([_renamed(v, names) for v in step.outs]),
-        )
-    assert type(step) is Barrier
-    return step._replace(members=tuple([_renamed(v, names) for v in step.members]))
+    return with_views(step, lambda view: _at(view, names))
 
 
 def _touches(step: Step, names: dict[int, Buffer]) -> bool:
@@ -66,7 +56,7 @@ def merge_equal_steps(program: Program) -> Program:
     origins = []
     for step, origin in zip(program.steps, program.origins):
         if names and _touches(step, names):
-            step = rename(step, names)
+            step = renamed(step, names)
         if type(step) is Group or (type(step) is Call and step.pure):
             writes = step.writes
             if all(
@@ -85,7 +75,7 @@ def merge_equal_steps(program: Program) -> Program:
         program,
         steps=tuple(steps),
         origins=tuple(origins),
-        commits=tuple(Commit(c.slot, _renamed(c.view, names)) for c in program.commits),
+        commits=tuple(Commit(c.slot, _at(c.view, names)) for c in program.commits),
     )
 
 
@@ -123,6 +113,6 @@ def write_outputs_directly(program: Program) -> Program:
     steps = [program.steps[i] for i in kept]
     return replace(
         program,
-        steps=tuple(rename(s, names) if _touches(s, names) else s for s in steps),
+        steps=tuple(renamed(s, names) if _touches(s, names) else s for s in steps),
         origins=tuple(program.origins[i] for i in kept),
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpugrad.compiler.cse import rename
+from gpugrad.compiler.cse import renamed
 from gpugrad.errors import OpError
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.interpret import interpret
@@ -65,7 +65,7 @@ def fold_constants(program: Program) -> Program:
     steps, origins = [], []
     for step, origin in zip(program.steps, program.origins):
         if names and any(v.buffer.id in names for v in step.reads):
-            step = rename(step, names)
+            step = renamed(step, names)
         if _is_small(step, consts) and all(
             v.buffer.kind == "temp" and written[v.buffer.id] == 1 for v in step.writes
         ):

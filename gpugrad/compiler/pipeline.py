@@ -15,6 +15,9 @@ from gpugrad.compiler.fold import fold_constants
 from gpugrad.compiler.fuse import fuse
 from gpugrad.compiler.join import join_groups
 from gpugrad.compiler.memory import plan_memory
+from gpugrad.compiler.narrow import narrow_products
+from gpugrad.compiler.pieces import place_pieces
+from gpugrad.compiler.products import join_products
 from gpugrad.compiler.recompute import recompute_cheap_values
 from gpugrad.compiler.streams import assign_streams
 from gpugrad.kir.program import Program
@@ -33,9 +36,12 @@ PASSES: Final[tuple[Pass, ...]] = (
     merge_equal_steps,
     write_outputs_directly,
     simplify,
+    narrow_products,
+    join_products,
     fuse,
     join_groups,
     recompute_cheap_values,
+    place_pieces,
     assign_streams,
     plan_memory,
     order_streams,

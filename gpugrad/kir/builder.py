@@ -295,17 +295,27 @@ class Builder:
         pure: bool = True,
         flops: int = 0,
         in_place: InPlace | None = None,
+        labels: tuple[str, ...] = (),
         **attrs: Any,
     ) -> tuple[View, ...]:
         """A library call ``impl(xp, outs, *args, **attrs)``; attrs are hashable.
 
         ``flops``: its operations, where they are more than its bytes tell.
-        ``in_place``: which argument the first result may be.
+        ``in_place``: which argument the first result may be. ``labels``: see Call.
         """
         results = tuple(self.new(dtype, shape) for dtype, shape in outs)
         given = tuple(attrs.items())
         call = Call(
-            name, impl, tuple(args), results, given, pure, HOME, flops, in_place
+            name,
+            impl,
+            tuple(args),
+            results,
+            given,
+            pure,
+            HOME,
+            flops,
+            in_place,
+            labels,
         )
         self.append(call)
         return results

@@ -77,7 +77,9 @@ class Call(NamedTuple):
     ``impl`` is written once against the array namespace ``xp`` (numpy or cupy);
     a backend may have a faster row under ``name``. ``pure`` calls give the same
     results for the same arguments and may be merged; the others run in the order of
-    the Program. ``flops``: operations, where they outweigh the bytes.
+    the Program. ``flops``: operations, where they outweigh the bytes. ``labels``: of a
+    call that sums products, Einstein's notation: a letter an axis, for each argument
+    and the result. What the result lacks is summed over.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Call(NamedTuple):
     stream: int = HOME
     flops: int = 0
     in_place: InPlace | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[View, ...]:

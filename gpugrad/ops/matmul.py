@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ def multiply(
         xp.matmul(a, b, out=out)
 
 
+def _labels(rank: int) -> tuple[str, str, str]:
+    """Einstein's notation of a product over the same batches: "aij", "ajk", "aik"."""
+    batch = ascii_lowercase[: rank - 2]
+    return batch + "IJ", batch + "JK", batch + "IK"
+
+
 def product(
     b: Builder,
     x: View,
@@ -68,6 +75,7 @@ def product(
             (flat, y),
             ((dtype, (flat.shape[0], y.shape[-1])),),
             flops=2 * flat.size * y.shape[-1],
+            labels=_labels(2),
             conj_a=conj_x,
             conj_b=conj_y,
         )
@@ -78,6 +86,7 @@ def product(
         (x, y),
         ((dtype, (*batch, x.shape[-2], y.shape[-1])),),
         flops=2 * prod((*batch, *x.shape[-2:], y.shape[-1])),
+        labels=_labels(x.rank) if x.shape[:-2] == y.shape[:-2] else (),
         conj_a=conj_x,
         conj_b=conj_y,
     )
