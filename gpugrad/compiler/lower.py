@@ -230,10 +230,12 @@ def _finish(
     )
     takes = []
     buffers = []
+    shapes = dict(builder.shapes)
     for number, view in env.items():
         if type(view) is View and inputs.get(view.buffer.id) == number:
             takes.append(number)
             buffers.append(view.buffer)
+            shapes[view.buffer.id] = view.shape
     program = Program(
         steps=tuple(builder.steps),
         inputs=tuple(buffers),
@@ -243,6 +245,7 @@ def _finish(
         commits=commits,
         step=builder.step,
         origins=tuple(builder.origins),
+        shapes=shapes,
     )
     return Stage(program, tuple(takes), tuple(gives), start, stop, host)
 

@@ -80,6 +80,7 @@ class Builder:
         self.origin: Any = None
         self.consts: dict[int, np.ndarray] = {}
         self.variables: dict[int, Buffer] = {}
+        self.shapes: dict[int, Shape] = {}  # of variables, by buffer
         self.state: dict[int, View] = {}
         self.step: Buffer | None = None
         self._count = 0
@@ -337,6 +338,7 @@ class Builder:
             raise Uninitialized(handle)
         view = self.new(handle.dtype, handle.shape, "variable")
         self.variables[handle.slot] = view.buffer
+        self.shapes[view.buffer.id] = view.shape
         self.state[handle.slot] = view
         return view
 

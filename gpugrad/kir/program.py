@@ -144,6 +144,8 @@ class Program:
     ``consts``:    arrays of the "const" buffers, by buffer id.
     ``outputs``:   what run() returns, in order; each a whole "output" buffer.
     ``commits``:   variables written, all after the last step has succeeded.
+    ``shapes``:    of the arrays that come as inputs and variables, where it is known,
+                   by buffer id.
     ``step``:      the buffer that holds the run's number, if anything reads it.
     ``offsets``:   byte offset in the arena of every "temp" buffer (memory pass).
     ``waits``:     by step, the steps on other streams that are done before it starts;
@@ -168,6 +170,7 @@ class Program:
     # For messages: the graph node that each step came from, None, or the tuple of the
     # nodes of a merged step; the first of those is the one that can fail.
     origins: tuple[Any, ...] = ()
+    shapes: dict[int, Shape] = field(default_factory=dict)
 
 
 def node_of(origin: Any) -> Any:

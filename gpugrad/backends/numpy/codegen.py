@@ -168,7 +168,9 @@ class Generator:
         self._bound: dict[Any, str] = {}
         self._prologue: list[str] = []
         # Shape of each output, and the local that holds each feed, variable, output.
-        self._output_shapes: dict[int, Shape] = {}
+        # Of what is local, where it is known: no run has to ask.
+        self._own_shapes: dict[int, Shape] = dict(program.shapes)
+        self._variables = dict(program.variables)
         self._locals: dict[int, str] = {}
         self._parts = [Part()]
         self._step: int | None = None
@@ -284,7 +286,7 @@ class Generator:
         """A view of a feed, variable or output: made anew in each run."""
         buffer = view.buffer
         base = self._locals[buffer.id]
-        own_shape = self._output_shapes.get(buffer.id)
+        own_shape = self._own_shapes.get(buffer.id)
         whole = view.is_whole
         if whole and view.shape == own_shape:
             return base
@@ -297,7 +299,7 @@ class Generator:
         if whole and own_shape is not None:
             made = f"{base}.reshape({shape})"
         elif whole:
-            # The program says how many elements a feed has, not in which shape.
+            # A program of unknown origin: how many elements there are, not how.
             made = f"{base} if {base}.shape == {shape} else {base}.reshape({shape})"
         elif buffer.dtype is string:
             where = f"{shape}, {view.strides}, {view.offset}"
@@ -330,20 +332,25 @@ class Generator:
         for number, commit in self._in_place.items():
             slot, view = commit
             self._locals[number] = f"w{slot}"
-            self._output_shapes[number] = view.shape
+            self._own_shapes[number] = view.shape
+            if self._keeps_shape(commit):
+                write(f"w{slot} = v{slot}")
+                continue
             new = f"empty({view.shape}, {self.dtype(view.dtype)})"
             write(f"w{slot} = v{slot} if v{slot}.shape == {view.shape} else {new}")
         if program.step is not None:
             counter = View(program.step, (), (), 0)
             write(f"{self.view(counter)}[...] = step")
+        results = 0
         for view in program.outputs:
             buffer = view.buffer
             if buffer.kind != "output" or not view.is_whole:
                 raise AssertionError(f"output {view} is not a whole output buffer")
             if buffer.id not in self._locals:
-                name = f"o{len(self._output_shapes) - len(self._in_place)}"
+                name = f"o{results}"
+                results += 1
                 self._locals[buffer.id] = name
-                self._output_shapes[buffer.id] = view.shape
+                self._own_shapes[buffer.id] = view.shape
                 large = buffer.size * buffer.dtype.size >= LEAST_BYTES
                 pooled = large and buffer.dtype is not string
                 make = self.bind(RESULTS.array, "pooled") if pooled else "empty"
@@ -416,21 +423,38 @@ class Generator:
     def _commits(self, commits: tuple[Commit, ...]) -> Iterator[str]:
         """Store variables: whatever can fail comes before the first write."""
         if self._in_place:
-            for slot, _ in commits:
-                yield f"variables[{slot}] = w{slot}"
+            for commit in commits:
+                if not self._keeps_shape(commit):
+                    yield f"variables[{commit.slot}] = w{commit.slot}"
             return
-        read = dict(self._program.variables)
-        values = [self.view(c.view) for c in commits]
-        for (slot, view), value in zip(commits, values, strict=True):
-            if slot not in read:
+        values = [(c, self.view(c.view)) for c in commits]
+        for commit, value in values:
+            slot, view = commit
+            if self._keeps_shape(commit):
+                continue
+            old = self._variables.get(slot)
+            if old is None:
                 yield f"v{slot} = variables[{slot}]"
             same = f"fits(v{slot}, {value})"
-            if slot in read and read[slot].dtype is view.dtype:
+            if old is not None and old.dtype is view.dtype:
                 same = f"v{slot}.shape == {view.shape}"
             yield f"w{slot} = None if {same} else {value}.copy()"
-        for (slot, _), value in zip(commits, values, strict=True):
+        for commit, value in values:
+            slot = commit.slot
+            if self._keeps_shape(commit):
+                yield f"v{slot}[...] = {value}"
+                continue
             yield f"if w{slot} is None: v{slot}[...] = {value}"
             yield f"else: variables[{slot}] = w{slot}"
+
+    def _keeps_shape(self, commit: Commit) -> bool:
+        """True if the variable is known to have the new value's shape and dtype."""
+        old, view = self._variables.get(commit.slot), commit.view
+        return (
+            old is not None
+            and old.dtype is view.dtype
+            and self._program.shapes.get(old.id) == view.shape
+        )
 
     def _results(self) -> str:
         names: list[str] = []
