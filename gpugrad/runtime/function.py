@@ -395,14 +395,11 @@ def _initialize(op: Operation, session: BaseSession) -> None:
 
 def _accepted(args: tuple[Any, ...], array_type: type) -> Accepts | None:
     """What takes such arguments again, if all of them are arrays of the device."""
-    kinds, wrapped = [], []
-    for arg in args:
-        inside = type(arg) is EagerTensor
-        array = arg.array if inside else arg
-        if type(array) is not array_type:
-            return None
-        kinds.append((arg.dtype, array.shape))
-        wrapped.append(inside)
+    wrapped = [type(arg) is EagerTensor for arg in args]
+    arrays: list[Any] = [a.array if w else a for a, w in zip(args, wrapped)]
+    if any(type(array) is not array_type for array in arrays):
+        return None
+    kinds = [(arg.dtype, array.shape) for arg, array in zip(args, arrays)]
     return accepts(kinds, array_type, EagerTensor, wrapped)
 
 

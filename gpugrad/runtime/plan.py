@@ -165,10 +165,11 @@ class _Compiled:
         self.accepts: Accepts | None = None
         self.scalars: list[int] = []
 
-    def take_arrays(self, array_type: type) -> None:
+    def accept_arrays(self, array_type: type) -> None:
         """Make ``accepts`` and ``scalars``."""
-        kinds = zip(self.program.inputs, self.shapes)
-        self.accepts = accepts([(b.dtype.np_dtype, s) for b, (_, s) in kinds], array_type)
+        shapes = [shape for _, shape in self.shapes]
+        dtypes = [buffer.dtype.np_dtype for buffer in self.program.inputs]
+        self.accepts = accepts(list(zip(dtypes, shapes)), array_type)
         outputs = self.program.outputs
         self.scalars = [i for i, view in enumerate(outputs) if not view.shape]
 
@@ -228,7 +229,7 @@ class Plan:
                     self._committed(context)
                 elif self.order is None:
                     if compiled.accepts is None:
-                        compiled.take_arrays(context.backend.xp.ndarray)
+                        compiled.accept_arrays(context.backend.xp.ndarray)
                     self.straight = compiled
                 order = self.order
                 if order is not None:

@@ -212,7 +212,7 @@ class BaseSession:
         compiled = plan.straight
         if compiled is None or self._graph._unfeedable:
             return None
-        arrays = compiled.accepts(values)
+        arrays = compiled.accepts(values)  # type: ignore[misc]
         if arrays is None:
             return None
         lock = self._lock
@@ -231,7 +231,7 @@ class BaseSession:
             results = [self._backend.to_host(result) for result in results]
         for place in compiled.scalars:
             results[place] = results[place][()]
-        for place in prepared.operations:
+        for place in prepared.operations or ():
             results.insert(place, None)
         return results
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from gpugrad.dtypes import complex64, complex128, float32, float64
 from gpugrad.kir.program import Call
 
 
@@ -24,6 +25,27 @@ def _matmul(call: Call) -> Any:
     return np.matmul
 
 
+# Bytes of a product that ndarray.dot makes faster than matmul: its call takes 0.3 us
+# where matmul's takes 1.2, but it fills the product with zeros before.
+_DOT_BYTES: Final = 1 << 15
+
+
+def is_dot(call: Call) -> bool:
+    """True for a small product that ``a.dot(b, out)`` computes as matmul does."""
+    (out,) = call.outs
+    dtypes = {v.dtype for v in (*call.args, out)}
+    return (
+        direct(call) is np.matmul
+        and out.rank == 2
+        and len(dtypes) == 1
+        and dtypes <= _BLAS
+        and out.is_contiguous
+        and out.size * out.dtype.itemsize <= _DOT_BYTES
+        and all(v.is_contiguous or v.transpose((1, 0)).is_contiguous for v in call.args)
+    )
+
+
+_BLAS: Final = {float32, float64, complex64, complex128}
 _DIRECT: Final[dict[str, Callable[[Call], Any]]] = {"matmul": _matmul}
 
 

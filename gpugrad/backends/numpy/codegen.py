@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpugrad.backends.numpy.calls import direct
+from gpugrad.backends.numpy.calls import direct, is_dot
 from gpugrad.backends.numpy.kernel import Kernel, Plan
 from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
@@ -296,7 +296,10 @@ class Generator:
         if not whole and turned.is_whole:
             self._prologue.append(f"{name} = {self.view(turned)}.T")
             return name
-        if whole and own_shape is not None:
+        if whole and own_shape == () and shape:
+            # As reshape() does, in 0.1 us and not 0.3.
+            made = f"{base}[{', '.join(['None'] * len(shape))}]"
+        elif whole and own_shape is not None:
             made = f"{base}.reshape({shape})"
         elif whole:
             # A program of unknown origin: how many elements there are, not how.
@@ -391,12 +394,15 @@ class Generator:
 
     def _call(self, call: Call) -> None:
         function = direct(call)
-        if function is not None:
+        if function is not None and is_dot(call):
+            a, b, out = map(self.view, (*call.args, *call.outs))
+            self.line(f"{a}.dot({b}, {out})")
+        elif function is not None:
             arrays = ", ".join(map(self.view, (*call.args, *call.outs)))
             self.line(f"{self.bind(function, call.name)}({arrays})")
-            return
-        outs = "".join(f"{self.view(v)}, " for v in call.outs)
-        self._call_function("call", call.impl, call, [f"({outs})"])
+        else:
+            outs = "".join(f"{self.view(v)}, " for v in call.outs)
+            self._call_function("call", call.impl, call, [f"({outs})"])
 
     def _ask(self, checks: tuple[int, ...]) -> None:
         """Let calls that will change variables say no before anything is changed."""
