@@ -10,7 +10,7 @@ from gpugrad.graph import constant
 from gpugrad.graph.spec import Input
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import Shape, View
-from gpugrad.ops import convolve, matmul, rules, static, windows
+from gpugrad.ops import convolve, matmul, rules, static, windows, winograd
 from gpugrad.ops.convolve import Geometry
 from gpugrad.ops.family import OpFamily
 
@@ -150,12 +150,26 @@ def _call(
     """A library call of convolve.py; a backend may have its own row under its name."""
     name = f"depthwise_{part}" if kind.depthwise else part
     dtype = args[0].dtype
-    impl = getattr(convolve, name)
     images = args[1].shape[0] if part == "to_input" else args[0].shape[0]
+    impl = getattr(convolve, name)
+    more: dict[str, Any] = {}
+    tile = None if kind.depthwise else _tile(part, g, images, dtype)
+    if tile is not None:
+        impl, more = getattr(winograd, name), {"tile": tile}
     channels = g.groups * g.inner * g.outer
     flops = 2 * images * prod(g.positions) * g.taps * channels
-    (y,) = b.call(f"conv_{name}", impl, args, ((dtype, out),), flops=flops, geometry=g)
+    (y,) = b.call(
+        f"conv_{name}", impl, args, ((dtype, out),), True, flops, geometry=g, **more
+    )
     return y
+
+
+def _tile(part: str, g: Geometry, images: int, dtype: dtypes.DType) -> Shape | None:
+    """The tiles of winograd.py, where they are better than plain sums."""
+    way = convolve.backwards(g) if part == "to_input" else g
+    if way is None or not dtype.is_floating:
+        return None
+    return winograd.tile_for(way, images, dtype.itemsize)
 
 
 def _is_product(kind: _Kind, g: Geometry) -> bool:

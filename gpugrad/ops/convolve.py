@@ -43,7 +43,7 @@ class Geometry(NamedTuple):
         return prod(self.window)
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """Some images, and of each some positions along the first spatial axis."""
 
     first: int
@@ -56,17 +56,21 @@ class _Block(NamedTuple):
         return y[self.first : self.last, self.top : self.bottom]
 
 
-def _blocks(batch: int, geometry: Geometry, itemsize: int) -> Iterator[_Block]:
-    rows = geometry.positions[0]
-    row = prod(geometry.positions[1:]) * geometry.taps * geometry.inner * itemsize
-    fit = max(_BLOCK_BYTES // max(row, 1), 1)
+def blocks(batch: int, rows: int, row_bytes: int, budget: int) -> Iterator[Block]:
+    """All ``rows`` of all images, in blocks of so many bytes or of one row."""
+    fit = max(budget // max(row_bytes, 1), 1)
     if fit < rows:
         for image, top in product(range(batch), range(0, rows, fit)):
-            yield _Block(image, image + 1, top, min(top + fit, rows))
+            yield Block(image, image + 1, top, min(top + fit, rows))
         return
     images = max(fit // max(rows, 1), 1)
     for image in range(0, batch, images):
-        yield _Block(image, min(image + images, batch), 0, rows)
+        yield Block(image, min(image + images, batch), 0, rows)
+
+
+def _blocks(batch: int, geometry: Geometry, itemsize: int) -> Iterator[Block]:
+    row = prod(geometry.positions[1:]) * geometry.taps * geometry.inner * itemsize
+    return blocks(batch, geometry.positions[0], row, _BLOCK_BYTES)
 
 
 def _wide(xp: Any, dtype: Any) -> Any:
@@ -84,7 +88,7 @@ def _padded(xp: Any, x: Array, geometry: Geometry, dtype: Any) -> Array:
     return out
 
 
-def _tap(x: Array, geometry: Geometry, tap: Shape, block: _Block) -> Array:
+def _tap(x: Array, geometry: Geometry, tap: Shape, block: Block) -> Array:
     """What one element of the window sees, of padded images of the block."""
     places = [slice(None)]
     for axis, (place, step, gap) in enumerate(
@@ -98,28 +102,39 @@ def _tap(x: Array, geometry: Geometry, tap: Shape, block: _Block) -> Array:
     return x[tuple(places)]
 
 
-def _patches(xp: Any, x: Array, geometry: Geometry, block: _Block) -> Array:
+def _patches(xp: Any, x: Array, geometry: Geometry, block: Block) -> Array:
     """[positions of the block, taps * channels] of padded images."""
-    images, channels, counts = x.shape[0], x.shape[-1], geometry.positions[1:]
-    counts = (block.bottom - block.top, *counts)
+    g, images, channels = geometry, x.shape[0], x.shape[-1]
+    counts = (block.bottom - block.top, *g.positions[1:])
     steps = x.strides[1:-1]
-    slid = xp.lib.stride_tricks.as_strided(
-        x[:, block.top * geometry.strides[0] :],
-        (images, *counts, *geometry.window, channels),
+    places = (
+        (images, *counts),
         (
             x.strides[0],
-            *[s * step for s, step in zip(geometry.strides, steps)],
-            *[d * step for d, step in zip(geometry.dilations, steps)],
+            *[s * step for s, step in zip(g.strides, steps)],
+        ),
+    )
+    taps = (
+        (*g.window, channels),
+        (
+            *[d * step for d, step in zip(g.dilations, steps)],
             x.strides[-1],
         ),
     )
-    rows = images * prod(counts)
-    return slid.reshape(rows, geometry.taps * channels)
+    # Copies are by runs along the last axes. Where a row of the window is short, the
+    # runs are along a row of positions instead, and the matrix lies transposed.
+    across = g.strides[-1] * channels == 1 and g.window[-1] < counts[-1]
+    first, last = (taps, places) if across else (places, taps)
+    slid = xp.lib.stride_tricks.as_strided(
+        x[:, block.top * g.strides[0] :], first[0] + last[0], first[1] + last[1]
+    )
+    matrix = slid.reshape(prod(first[0]), prod(last[0]))
+    return matrix.T if across else matrix
 
 
 def _over_blocks(
     xp: Any, x: Array, geometry: Geometry, dtype: Any
-) -> Iterator[tuple[_Block, Array]]:
+) -> Iterator[tuple[Block, Array]]:
     """Every block that has positions, with its padded images."""
     images, pad = -1, None
     for block in _blocks(x.shape[0], geometry, dtype.itemsize):
@@ -129,7 +144,7 @@ def _over_blocks(
         yield block, pad
 
 
-def _group(x: Array, group: int, size: int) -> Array:
+def group_of(x: Array, group: int, size: int) -> Array:
     """The channels of one group."""
     return x if x.shape[-1] == size else x[..., group * size : (group + 1) * size]
 
@@ -137,7 +152,7 @@ def _group(x: Array, group: int, size: int) -> Array:
 def _matrix(w: Array, geometry: Geometry, group: int, dtype: Any) -> Array:
     """The filter of a group as [taps * inputs, outputs]."""
     rows = geometry.taps * geometry.inner
-    part = _group(w, group, geometry.outer)
+    part = group_of(w, group, geometry.outer)
     return part.reshape(rows, geometry.outer).astype(dtype, copy=False)
 
 
@@ -157,7 +172,8 @@ def forward(
     dtype = _wide(xp, x.dtype)
     for group in range(geometry.groups):
         matrix = _matrix(w, geometry, group, dtype)
-        part, into = _group(x, group, geometry.inner), _group(y, group, geometry.outer)
+        part = group_of(x, group, geometry.inner)
+        into = group_of(y, group, geometry.outer)
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             _write(xp, patches, matrix, block.of(into))
@@ -172,14 +188,15 @@ def to_filter(
     shape = (geometry.taps * geometry.inner, geometry.outer)
     for group in range(geometry.groups):
         total, more = xp.zeros(shape, dtype), xp.empty(shape, dtype)
-        part, back = _group(x, group, geometry.inner), _group(dy, group, geometry.outer)
+        part = group_of(x, group, geometry.inner)
+        back = group_of(dy, group, geometry.outer)
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             slope = block.of(back).astype(dtype, copy=False)
             slope = slope.reshape(patches.shape[0], geometry.outer)
             xp.matmul(patches.T, slope, out=more)
             xp.add(total, more, out=total)
-        into = _group(dw, group, geometry.outer)
+        into = group_of(dw, group, geometry.outer)
         into[...] = total.reshape(into.shape)
 
 
@@ -199,7 +216,19 @@ def _to_input_by_windows(
     xp: Any, outs: tuple[Array], w: Array, dy: Array, geometry: Geometry
 ) -> None:
     """A convolution of ``dy`` with the filter turned round."""
-    g, rank = geometry, len(geometry.window)
+    back = backwards(geometry)
+    if back is None:
+        _to_input_by_taps(xp, outs, w, dy, geometry)
+    else:
+        forward(xp, outs, dy, turned(w, geometry), back)
+
+
+def backwards(geometry: Geometry) -> Geometry | None:
+    """Of windows that move by one, the convolution from the outputs to the inputs.
+
+    None if some padding is wider than a window.
+    """
+    g = geometry
     pads = []
     for n, p, k, d, (before, _) in zip(
         g.sizes, g.positions, g.window, g.dilations, g.pads
@@ -207,20 +236,23 @@ def _to_input_by_windows(
         low = (k - 1) * d - before
         pads.append((low, n + (k - 1) * d - p - low))
     if any(low < 0 or high < 0 for low, high in pads):
-        _to_input_by_taps(xp, outs, w, dy, geometry)
-        return
-    back = g._replace(
+        return None
+    return g._replace(
         pads=tuple(pads),
         sizes=g.positions,
         positions=g.sizes,
         inner=g.outer,
         outer=g.inner,
     )
-    turned = w[(slice(None, None, -1),) * rank]
-    turned = turned.reshape(*g.window, g.inner, g.groups, g.outer)
-    axes = tuple(range(rank))
-    turned = turned.transpose(*axes, rank + 2, rank + 1, rank)
-    forward(xp, outs, dy, turned.reshape(*g.window, g.outer, g.groups * g.inner), back)
+
+
+def turned(w: Array, geometry: Geometry) -> Array:
+    """The filter of the convolution that goes backwards."""
+    g, rank = geometry, len(geometry.window)
+    w = w[(slice(None, None, -1),) * rank]
+    w = w.reshape(*g.window, g.inner, g.groups, g.outer)
+    w = w.transpose(*range(rank), rank + 2, rank + 1, rank)
+    return w.reshape(*g.window, g.outer, g.groups * g.inner)
 
 
 def _to_input_by_taps(
@@ -231,13 +263,11 @@ def _to_input_by_taps(
     dtype = _wide(xp, dy.dtype)
     for group in range(geometry.groups):
         matrix = _matrix(w, geometry, group, dtype)
-        into, back = (
-            _group(dx, group, geometry.inner),
-            _group(dy, group, geometry.outer),
-        )
+        into = group_of(dx, group, geometry.inner)
+        back = group_of(dy, group, geometry.outer)
         taps = list(product(*map(range, geometry.window)))
 
-        def seen(block: _Block) -> list[Array]:
+        def seen(block: Block) -> list[Array]:
             slope = block.of(back).astype(dtype, copy=False)  # noqa: B023
             shape = slope.shape[:-1]
             slope = slope.reshape(prod(shape), geometry.outer)
@@ -313,7 +343,7 @@ def depthwise_to_input(
     dy = dy.reshape(*dy.shape[:-1], *w.shape[-2:])
     taps = list(product(*map(range, geometry.window)))
 
-    def seen(block: _Block) -> list[Array]:
+    def seen(block: Block) -> list[Array]:
         slope = block.of(dy).astype(dtype, copy=False)
         return [(slope * w[tap].astype(dtype)).sum(axis=-1) for tap in taps]
 

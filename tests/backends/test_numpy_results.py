@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gpugrad import dtypes
-from gpugrad.backends.numpy.results import LEAST_BYTES, RESULTS, Results
+from gpugrad.backends.numpy.results import ARRAYS, LEAST_BYTES, RESULTS, Results
 from gpugrad.kir.builder import Builder
 from tests.backends.programs import finish
 
@@ -140,4 +140,18 @@ def test_runs_reuse_what_is_dropped() -> None:
     np.testing.assert_array_equal(third, values + 3)
     del view
     assert address(executable.run([values], [], 0)[0]) == place
+    RESULTS.clear()
+
+
+def test_library_calls_reuse_large_arrays():
+    RESULTS.clear()
+    first = ARRAYS.empty((SIZE, 2), np.float32)
+    assert (first.shape, first.dtype) == ((SIZE, 2), np.float32)
+    address = first.ctypes.data
+    del first
+    assert ARRAYS.empty((2, SIZE), np.float32).ctypes.data == address
+    assert ARRAYS.empty(3).shape == (3,)
+    assert ARRAYS.empty(LEAST_BYTES, object)[0] is None
+    assert ARRAYS.__name__ == "numpy"
+    assert ARRAYS.float16 is np.float16
     RESULTS.clear()

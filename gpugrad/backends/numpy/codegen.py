@@ -24,7 +24,7 @@ from gpugrad.backends.numpy.calls import direct, is_dot
 from gpugrad.backends.numpy.kernel import Kernel, Plan
 from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
-from gpugrad.backends.numpy.results import LEAST_BYTES, RESULTS
+from gpugrad.backends.numpy.results import ARRAYS, LEAST_BYTES, RESULTS
 from gpugrad.backends.numpy.storage import (
     Scratch,
     Storage,
@@ -156,7 +156,7 @@ class Generator:
         self.segment_of_part = [0]
         self.plans: dict[tuple[Expr, ...], Plan] = {}
         self.namespace: dict[str, Any] = {
-            "np": np,
+            "xp": ARRAYS,
             "copyto": np.copyto,
             "empty": np.empty,
             "fits": _fits,
@@ -418,7 +418,7 @@ class Generator:
     ) -> None:
         name = f"{kind}{self._step}"
         self.namespace[name] = function
-        parts = ["np", *outs, *map(self.view, call.args)]
+        parts = ["xp", *outs, *map(self.view, call.args)]
         for number, (attr, value) in enumerate(call.attrs):
             bound = f"a{self._step}_{number}"
             self.namespace[bound] = value

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -103,3 +104,26 @@ class Results:
 
 # One for the process: what one plan gave, another may use.
 RESULTS: Final = Results()
+
+
+class Arrays:
+    """The array namespace of library calls: NumPy, whose large arrays are recycled.
+
+    What a call needs on the way is then touched for the first time only once.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np, name)
+        setattr(self, name, value)  # from now on it is found without this
+        return value
+
+    @staticmethod
+    def empty(shape: int | tuple[int, ...], dtype: Any = float) -> np.ndarray:
+        """As numpy.empty."""
+        shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
+        if prod(shape) * dtype.itemsize < LEAST_BYTES or dtype.hasobject:
+            return np.empty(shape, dtype)
+        return RESULTS.array(tuple(shape), dtype)
+
+
+ARRAYS: Final = Arrays()
