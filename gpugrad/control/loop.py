@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gpugrad import dtypes, shapes
 from gpugrad.control import feeds
 from gpugrad.control.derivative import Derivative, node_of, total, zeros
-from gpugrad.dtypes import resource, variant
+from gpugrad.control.invariants import invariant_gradients
+from gpugrad.dtypes import variant
 from gpugrad.errors import GraphError, InvalidArgumentError
 from gpugrad.graph import build, nest
 from gpugrad.graph.function_graph import FunctionGraph, is_captured
-from gpugrad.graph.indexed_slices import IndexedSlices, densify
+from gpugrad.graph.indexed_slices import densify
 from gpugrad.graph.spec import Input
 from gpugrad.graph.tensor import Tensor
-from gpugrad.graph.variable import Variable, handle_shape
+from gpugrad.graph.variable import Variable
 from gpugrad.ops.family import OpFamily
-from gpugrad.ops.static import outputs, shape_of
-from gpugrad.ops.strided_slice import index_gradient
+from gpugrad.ops.static import outputs
 
 family = OpFamily()
 
@@ -243,7 +243,7 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     fixed = [p for p, (i, e) in fed.items() if i >= carried and e is None]
     derivative = Derivative(body, ys, feeds.trainable(list(fed)), fixed)
     graph = derivative.graph
-    invariants, sliced = _invariant_gradients(op, derivative, fed, carried)
+    invariants, records = invariant_gradients(op, derivative, fed, carried)
     lists = [
         i for i, t in enumerate(op.inputs)
         if t.dtype is variant and feeds.has_element_gradient(derivative, fed, i)
@@ -273,7 +273,7 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
             *[dy for _, dy in through],
         ]
     gathered = feeds.GradientInputs(op, first)
-    packs += [(g.rows, g.indices) for g in sliced.values()]
+    packs += [record.tensors for record in records.values()]
     wanted = [*results, *(t for pack in packs for t in pack)]
     placeholders, places, saved = gathered.feeds(derivative, wanted, fed, carried)
     count = len(own)
@@ -301,8 +301,8 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     result: dict[int, Any] = dict(zip([*own, *invariants], found[2:]))
     saved_gradients = found[len(results) :]
     result.update(zip(lists, saved_gradients))
-    for (index, kept), record in zip(sliced.items(), saved_gradients[len(lists) :]):
-        dense = _all_rows(op.graph, op.inputs[index], kept, record)
+    for (index, kept), found_all in zip(records.items(), saved_gradients[len(lists) :]):
+        dense = kept.total(op.inputs[index], found_all)
         other = result.get(index)
         result[index] = dense if other is None else total([other, dense])
     return [result.get(i) for i in range(len(op.inputs))]
@@ -313,107 +313,6 @@ def _carried_gradient(derivative: Derivative, x: Tensor) -> Tensor:
     if gradient is None:
         return derivative.zeros(x)
     dense: Tensor = densify(gradient)
-    return dense
-
-
-class _Rows(NamedTuple):
-    """What an iteration adds to a gradient along ``axis``: ``rows`` at ``indices``.
-
-    ``wraps``: negative indices count from the end.
-    """
-
-    rows: Tensor
-    indices: Tensor
-    axis: int = 0
-    wraps: bool = False
-
-
-def _invariant_gradients(
-    op: Any, derivative: Derivative, fed: dict[Tensor, feeds.Feed], carried: int
-) -> tuple[dict[int, Tensor], dict[int, _Rows]]:
-    """What an iteration adds to the gradient of each input that stays the same.
-
-    Tensors are summed up in the loop. Of rows, such as IndexedSlices, the loop keeps
-    all, so that an iteration costs what it touches, not the whole of what they are of.
-    """
-    found: dict[int, Tensor] = {}
-    sliced: dict[int, _Rows] = {}
-    for index, x in enumerate(op.inputs):
-        if index < carried or not x.dtype.is_trainable:
-            continue
-        terms = [
-            derivative.gradients.get(p)
-            for p, feed in fed.items()
-            if feed == (index, None)
-        ]
-        dims = handle_shape(x) if x.dtype is resource else x._shape
-        present = [t for t in terms if t is not None]
-        if len(present) == 1 and isinstance(present[0], IndexedSlices):
-            sliced[index] = _Rows(present[0].values, present[0].indices)
-            continue
-        with build.graph_context(derivative.graph):
-            rows = _indexed_rows(derivative.graph, present)
-            if rows is not None:
-                sliced[index] = rows
-                continue
-            gradient = densify(total(terms))
-        if gradient is not None:
-            gradient._shape = shapes.merge(gradient._shape, dims)
-            found[index] = gradient
-    return found, sliced
-
-
-def _indexed_rows(graph: Any, terms: Sequence[Any]) -> _Rows | None:
-    """Gradients of ``x[i]`` and ``x[i - 1]``, say, as rows; None if others are there.
-
-    Not where i is the same in all iterations: one sum is less than rows that are kept.
-    """
-    parts: list[Any] = []
-    for term in terms:
-        is_sum = isinstance(term, Tensor) and term.op.type == "AddN"
-        parts += term.op.inputs if is_sum else [term]
-    found = []
-    for part in parts:
-        indexed = isinstance(part, Tensor) and part.op.graph is graph
-        row = index_gradient(part) if indexed else None
-        if row is None or not is_captured(part.op.inputs[1]):
-            return None
-        found.append(row)
-    if not found or len({(r.axis, r.indices.dtype) for r in found}) > 1:
-        return None
-    rows, indices = [r.row for r in found], [r.indices for r in found]
-    if len(found) > 1:
-        rows = [graph.apply("ConcatV2", rows, 0)]
-        indices = [graph.apply("ConcatV2", indices, 0)]
-    return _Rows(rows[0], indices[0], found[0].axis, wraps=True)
-
-
-def _all_rows(graph: Any, x: Tensor, kept: _Rows, record: Tensor) -> Tensor:
-    """The dense gradient of ``x`` from the rows of all iterations."""
-    parts, axis = (kept.rows, kept.indices), kept.axis
-    with build.graph_context(graph):
-        values, indices = graph.apply(
-            "ConcatSaved",
-            record,
-            _dtypes=[t.dtype for t in parts],
-            _shapes=[t._shape for t in parts],
-        )
-        dims = handle_shape(x) if x.dtype is resource else x._shape
-        if shapes.is_known(dims):
-            count = graph.convert(shapes.known(dims)[axis], dtypes.int32)
-        else:
-            count = shape_of(x, graph=graph)[axis]
-        if kept.wraps:
-            extent = count
-            if indices.dtype is not count.dtype:
-                extent = graph.apply("Cast", count, DstT=indices.dtype)
-            indices = graph.apply("FloorMod", indices, extent)
-        dense: Tensor = graph.apply("UnsortedSegmentSum", values, indices, count)
-        if axis:
-            rank = len(dims if dims is not None else values._shape)
-            order = [*range(1, axis + 1), 0, *range(axis + 1, rank)]
-            dense = graph.apply("Transpose", dense, order)
-        dense._shape = shapes.merge(dense._shape, dims)
     return dense
 
 

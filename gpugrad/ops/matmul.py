@@ -147,6 +147,17 @@ def _matmul_grad(op: Any, dy: Any) -> Any:
     return [da, db]
 
 
+def product_factors(gradient: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The factors of ``a.T @ b``, as of the gradient of weights; None if it is none."""
+    op = gradient.op
+    while op.type == "Identity":
+        op = op.inputs[0].op
+    if op.type != "MatMul" or not op.attrs["transpose_a"] or op.attrs["transpose_b"]:
+        return None
+    a, b = op.inputs
+    return a, b
+
+
 class _Product:
     """Adds products of one op type to a graph, under the name MatMul."""
 
