@@ -19,7 +19,7 @@ from gpugrad.graph.tensor import Operation, Tensor
 class _GradientGraph(FunctionGraph):
     """A graph that computes again, rather than captures, what costs no memory so.
 
-    ``fixed`` are inputs of the outer graph that are at hand throughout. What follows
+    ``fixed`` are tensors of the outer graph that are at hand throughout. What follows
     from them and from constants alone is computed again, where it would have to be
     kept for every iteration of a loop.
     """
@@ -28,14 +28,14 @@ class _GradientGraph(FunctionGraph):
         self, outer_graph: FunctionGraph, name: str, fixed: Iterable[Tensor]
     ) -> None:
         super().__init__(outer_graph, name)
-        self._inputs = {t.op for t in outer_graph.inputs}
-        self._fixed = dict.fromkeys(self._inputs, False)
+        self._fixed = dict.fromkeys([t.op for t in outer_graph.inputs], False)
         self._fixed.update((t.op, True) for t in fixed)
+        self._given = set(self._fixed)
         self._again: dict[Operation, Operation] = {}
 
     def _copied(self, outer: Tensor) -> Tensor | None:
         copy = super()._copied(outer)
-        if copy is None and outer.op not in self._inputs and self._follows(outer.op):
+        if copy is None and outer.op not in self._given and self._follows(outer.op):
             copy = self._computed(outer)
         return copy
 
@@ -73,7 +73,7 @@ class Derivative:
     """Gradients of tensors of ``body``, built in a graph of their own inside it.
 
     ``weights`` are placeholders for what arrives at each of ``ys``; ``gradients`` maps
-    each of ``xs`` to its gradient, or None. ``fixed``: inputs of the body that are at
+    each of ``xs`` to its gradient, or None. ``fixed``: tensors of the body that are at
     hand for its gradient anyway.
     """
 

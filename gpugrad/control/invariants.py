@@ -16,9 +16,9 @@ from gpugrad.control.derivative import Derivative, total
 from gpugrad.control.feeds import Feed
 from gpugrad.dtypes import resource
 from gpugrad.graph import build
-from gpugrad.graph.function_graph import is_captured
+from gpugrad.graph.function_graph import FunctionGraph, is_captured
 from gpugrad.graph.indexed_slices import IndexedSlices, densify
-from gpugrad.graph.tensor import Tensor
+from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.graph.variable import handle_shape
 from gpugrad.ops.matmul import product_factors
 from gpugrad.ops.static import shape_of
@@ -57,6 +57,29 @@ def invariant_gradients(
             gradient._shape = shapes.merge(gradient._shape, _shape_of(x))
             found[index] = gradient
     return found, records
+
+
+def unchanging(body: FunctionGraph, cond: FunctionGraph | None) -> list[Tensor]:
+    """Values of variables that every iteration reads and none writes."""
+    written = {
+        t.op.attrs["_captured"]
+        for graph in (body, cond)
+        if graph is not None
+        for t in graph.inputs
+        if is_captured(t) and not all(_reads(op) for op in t.consumers())
+    }
+    return [
+        op.outputs[0]
+        for t in body.inputs
+        if is_captured(t) and t.dtype is resource
+        if t.op.attrs["_captured"] not in written
+        for op in t.consumers()
+        if not op.control_inputs
+    ]
+
+
+def _reads(op: Operation) -> bool:
+    return op.type == "ReadVariableOp"
 
 
 def _shape_of(x: Tensor) -> shapes.Partial:

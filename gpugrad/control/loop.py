@@ -10,7 +10,7 @@ import numpy as np
 from gpugrad import dtypes, shapes
 from gpugrad.control import feeds
 from gpugrad.control.derivative import Derivative, node_of, total, zeros
-from gpugrad.control.invariants import invariant_gradients
+from gpugrad.control.invariants import invariant_gradients, unchanging
 from gpugrad.dtypes import variant
 from gpugrad.errors import GraphError, InvalidArgumentError
 from gpugrad.graph import build, nest
@@ -65,7 +65,9 @@ class _Layout:
     are the loop variables, then what else is fed. ``moved`` are the loop variables
     that change: (argument, result); ``swapped`` those that take another argument's
     place; ``elements``: (argument, input, element) of what was saved before; ``spans``:
-    (output, first and last result) of what is saved now.
+    (output, first and last result) of what is saved now. ``once``: the tensors among
+    that which no iteration changes; ``repeated`` has for each span the elements that
+    those are: (element, place in ``once``).
     """
 
     def __init__(self, site: Any) -> None:
@@ -96,11 +98,21 @@ class _Layout:
             elif source != k:
                 self.swapped.append((k, source))
         self.spans: list[tuple[int, int, int]] = []
+        self.once: dict[Tensor, int] = {}
+        self.repeated: list[list[tuple[int, int]]] = []
+        same = set(unchanging(self.body, self.cond))
         for number, tensors in enumerate(attrs["_saved"][: len(site.dtypes) - carried]):
             if site.wanted[carried + number]:
                 first = len(self.results)
-                self.results += tensors
+                self.results += [t for t in tensors if t not in same]
                 self.spans.append((number, first, len(self.results)))
+                self.repeated.append(
+                    [
+                        (e, self.once.setdefault(t, len(self.once)))
+                        for e, t in enumerate(tensors)
+                        if t in same
+                    ]
+                )
         self.size = len(self._places)
 
     def _place(self, feed: feeds.Feed) -> int:
@@ -110,6 +122,10 @@ class _Layout:
         """The bodies of the first look at the condition."""
         assert self.cond is not None
         return [(self.cond, self.cond_sources, self.cond.outputs)]
+
+    def before(self) -> Any:
+        """What the first iteration gives for all."""
+        return [(self.body, self.sources, list(self.once))]
 
     def iteration(self) -> Any:
         """The bodies of an iteration."""
@@ -142,6 +158,7 @@ def _host(run: Any, site: Any, arrays: list[Any]) -> list[Any]:
     reverse = attrs["_reverse"]
     limit = int(run.to_host(arrays[1]))
     done = 0
+    once: list[Any] = []
     go_on = counted
     if not counted:
         look = run.compiled("cond", layout.first, arguments)
@@ -149,6 +166,8 @@ def _host(run: Any, site: Any, arrays: list[Any]) -> list[Any]:
     if go_on and limit != 0:
         for at, record, e in elements:
             arguments[at] = record[0][e]  # for the dtypes and handles among them
+        if layout.once:
+            once = run.compiled("once", layout.before, arguments)(arguments)
         iterate = run.compiled("body", layout.iteration, arguments)
         while go_on and done != limit:
             if elements:
@@ -170,7 +189,10 @@ def _host(run: Any, site: Any, arrays: list[Any]) -> list[Any]:
             if not counted:
                 go_on = _go_on(run, found[-1])
     saved: list[Any] = [None] * (len(site.dtypes) - carried)
-    for record, (number, _, _) in zip(records, layout.spans):
+    for record, (number, _, _), repeated in zip(records, layout.spans, layout.repeated):
+        for e, place in repeated:
+            for tensors in record:
+                tensors.insert(e, once[place])
         if reverse:
             record.reverse()
         saved[number] = record
@@ -241,6 +263,7 @@ def _loop_grad(op: Any, *dys: Any) -> Any:
     elements = [feeds.trainable(saved) for saved, _ in through]
     ys = [body.outputs[k] for k in own] + [t for listed in elements for t in listed]
     fixed = [p for p, (i, e) in fed.items() if i >= carried and e is None]
+    fixed += unchanging(body, attrs["_cond"])
     derivative = Derivative(body, ys, feeds.trainable(list(fed)), fixed)
     graph = derivative.graph
     invariants, records = invariant_gradients(op, derivative, fed, carried)
