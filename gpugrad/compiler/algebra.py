@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from gpugrad.compiler.fold import LIMIT
 from gpugrad.dtypes import DType
 from gpugrad.kir import scalar
 from gpugrad.kir.interpret import evaluate
@@ -249,7 +250,7 @@ def _leaf(
 
 
 def simplify(program: Program) -> Program:
-    """Make every expression simpler, and one-element constants part of it.
+    """Make every expression simpler, and small constants of one value part of it.
 
     Requires: nothing.
     Ensures:  no load of a one-element constant, none that no expression names, no
@@ -297,9 +298,14 @@ def _simplified(group: Group, program: Program, known: dict[Expr, Expr]) -> Grou
 def _literal(view: View, program: Program) -> Lit | None:
     """The literal that a view of a constant repeats, if it does."""
     buffer = view.buffer
-    if buffer.kind != "const" or buffer.size != 1 or not buffer.dtype.is_scalar:
+    if buffer.kind != "const" or not 0 < buffer.size <= LIMIT:
         return None
-    return Lit(program.consts[buffer.id].reshape(())[()], buffer.dtype)
+    if not buffer.dtype.is_scalar:
+        return None
+    value = program.consts[buffer.id].reshape(-1)
+    if buffer.size > 1 and value.tobytes() != value[:1].tobytes() * buffer.size:
+        return None
+    return Lit(value[0], buffer.dtype)
 
 
 def _unfolded(expr: Expr) -> Expr:

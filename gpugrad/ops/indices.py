@@ -19,7 +19,8 @@ def check_indices(xp: Any, index: Any, size: int, shape: tuple[int, ...]) -> Non
     """
     if not on_host(xp) or index.size == 0:
         return
-    if index.min() >= 0 and index.max() < size:
+    # As a number without a sign, one below 0 is larger than any size.
+    if index.view(f"u{index.itemsize}").max() < size:
         return
     flat = index.reshape(-1)
     bad = int(xp.argmax((flat < 0) | (flat >= size)))

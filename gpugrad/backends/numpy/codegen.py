@@ -7,13 +7,14 @@ programs are split into functions, because CPython compiles a long function slow
     t7, t7_1   views of temp buffer 7          i0, v3, o1   feed, variable, output
     c4         a constant buffer               k0           a literal
     s2, s1_2   scratch; of stream 1            n0           indices along an axis
+    h1         ones                            b2           where rows begin
     tile5      a large group, tile by tile     f1           folds between two passes
     w3         variable 3's memory, as the last steps write its new value there
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -21,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from gpugrad.backends.numpy.calls import direct, is_dot
-from gpugrad.backends.numpy.kernel import Kernel, Plan
+from gpugrad.backends.numpy.kernel import Plan
 from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
 from gpugrad.backends.numpy.results import ARRAYS, LEAST_BYTES, RESULTS
@@ -34,6 +35,7 @@ from gpugrad.backends.numpy.storage import (
 )
 from gpugrad.backends.numpy.tiling import Pass, passes
 from gpugrad.backends.numpy.updates import Tail, computed_in_place
+from gpugrad.backends.numpy.whole import WholeKernel
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
 from gpugrad.kir import meaning
@@ -245,14 +247,27 @@ class Generator:
 
     def indices(self, axis: int, extents: Shape) -> str:
         """The name of the coordinates along an axis, with extent 1 along the others."""
+        shape = [1] * len(extents)
+        shape[axis] = extents[axis]
         key = (axis, extents)
-        name = self._bound.get(key)
-        if name is None:
-            name = self._bound[key] = f"n{len(self._bound)}"
-            shape = [1] * len(extents)
-            shape[axis] = extents[axis]
-            self.namespace[name] = np.arange(extents[axis]).reshape(shape)
-        return name
+        return self._array(key, "n", lambda: np.arange(extents[axis]).reshape(shape))
+
+    def ones(self, count: int, dtype: DType) -> str:
+        """The name of a vector of ones."""
+        return self._array((count, dtype), "h", lambda: np.ones(count, dtype.np_dtype))
+
+    def starts(self, rows: int, length: int) -> str:
+        """The name of the places at which the rows of a matrix begin."""
+        key = ("starts", rows, length)
+        return self._array(key, "b", lambda: np.arange(rows) * length)
+
+    def _array(self, key: Any, name: str, make: Callable[[], np.ndarray]) -> str:
+        """The name of an array that is made once."""
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = f"{name}{len(self._bound)}"
+            self.namespace[bound] = make()
+        return bound
 
     def view(self, view: View) -> str:
         """The name of the array that is ``view``."""
@@ -364,7 +379,7 @@ class Generator:
         if not any(v.dtype is string for v in (*group.reads, *group.writes)):
             walks = passes(group, self._tile_bytes, self._between)
         if walks is None:
-            Kernel(self, group).write()
+            WholeKernel(self, group).write()
             return
         for walk in walks:
             self._loop(walk)

@@ -162,13 +162,18 @@ class Kernel:
             in_place = isinstance(function, np.ufunc)
             out = self._place(node, shape, reuse=in_place)
             name = self._writer.bind(function, node.op.name)
-            inputs = ", ".join([a.name for a in args])
+            operands = self._operands(node, args, out.shape)
+            inputs = ", ".join([a.name for a in operands])
             by_name = not in_place or function in _KEYWORD_OUT
             into = f"out={out.name}" if by_name else out.name
             self._writer.line(f"{name}({inputs}, {into})")
         self._values[node] = out
         for child in node.args:
             self._used(child)
+
+    def _operands(self, node: Apply, args: list[Value], shape: Shape) -> list[Value]:
+        """What the function of ``node`` is given. NumPy broadcasts by itself."""
+        return args
 
     def _function(self, node: Apply) -> meaning.Function:
         last = node.args[-1]
