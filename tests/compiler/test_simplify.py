@@ -91,6 +91,22 @@ def test_stays(expr: Expr) -> None:
     assert simple(expr) is expr
 
 
+@pytest.mark.parametrize(
+    ("values", "same"),
+    [([2.0, 2.0], True), ([2.0, 3.0], False), ([0.0, -0.0], False)],
+)
+def test_constants_of_one_value_are_literals(values: list[float], same: bool) -> None:
+    b = Builder()
+    x = b.new(F32, (3, 2), "input")
+    constant = b.literal(np.array(values, np.float32), F32).broadcast((3, 2))
+    program = close(b, [x], [b.map(lambda u, v: u * v, x, constant)])
+    group = simplify(program).steps[0]
+    assert type(group) is Group
+    assert len(group.loads) == (1 if same else 2)
+    if same:
+        assert group.stores[0].expr is X * Lit(2.0, F32)
+
+
 def test_one_element_constants_are_literals() -> None:
     b = Builder()
     x = b.new(F32, (4,), "input")
