@@ -131,6 +131,11 @@ def _select(args: Sequence[Expr], dtype: DType) -> Expr | None:
         return if_true
     if type(condition) is Lit:
         return if_true if condition.value else if_false
+    if type(if_true) is Apply and if_true.op is scalar.select:
+        inner, value, other = if_true.args
+        if other is if_false:
+            both = made(scalar.logical_and, (condition, inner))
+            return made(scalar.select, (both, value, other))
     return None
 
 

@@ -16,6 +16,7 @@ from gpugrad.compiler.fuse import fuse
 from gpugrad.compiler.join import join_groups
 from gpugrad.compiler.memory import plan_memory
 from gpugrad.compiler.narrow import narrow_products
+from gpugrad.compiler.parts import split_readers
 from gpugrad.compiler.pieces import place_pieces
 from gpugrad.compiler.products import join_products
 from gpugrad.compiler.recompute import recompute_cheap_values
@@ -40,6 +41,7 @@ PASSES: Final[tuple[Pass, ...]] = (
     join_products,
     fuse,
     join_groups,
+    split_readers,
     recompute_cheap_values,
     place_pieces,
     assign_streams,

@@ -45,6 +45,10 @@ SIMPLER: list[tuple[Expr, Expr]] = [
     (s.select(s.less(X, Y), Y, Y), Y),
     (s.select(Lit(True, dtypes.bool_), X, Y), X),
     (s.select(Lit(False, dtypes.bool_), X, Y), Y),
+    (
+        s.select(B, s.select(s.less(X, Y), X, Y), Y),
+        s.select(s.logical_and(B, s.less(X, Y)), X, Y),
+    ),
     (cast(cast(X, F64), F32), X),
     (cast(cast(Load(0, F16), F32), F64), cast(Load(0, F16), F64)),
     (cast(cast(B, I32), F32), cast(B, F32)),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from gpugrad import dtypes
 from gpugrad.backends.base import StepError
+from gpugrad.backends.numpy.backend import NumpyBackend
+from gpugrad.compiler.pipeline import optimize
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder, Handle
 from gpugrad.kir.philox import philox
@@ -18,6 +20,8 @@ from gpugrad.kir.program import Commit, Program
 from gpugrad.kir.scalar import postorder
 from gpugrad.kir.space import View
 from tests.backends.programs import Trial, trials
+from tests.compiler.test_parts import in_parts
+from tests.compiler.test_passes import close
 from tests.cuda.cpu import Machine, compiler
 from tests.cuda.fakes import FakeBackend, SharedDevice, kernels_of
 
@@ -81,6 +85,24 @@ def test_random_programs_equal_the_interpreter(batch, folders):
     machine = Machine(kernels, folder, parts=1)
     for trial in batch:
         check_trial(trial, FakeBackend(SharedDevice(folder, machine)))
+
+
+def test_parts_and_their_fold_in_one_kernel(folders):
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    b = Builder()
+    x = b.new(dtypes.float32, (9, 3, 5), "input")
+    c = b.new(dtypes.float32, (5,), "input")
+    y = b.map(scalar.mul, in_parts(b, x, (2, 2, 1)), c)
+    program = optimize(close(b, [x, c], [y, b.reduce("sum", y, (0, 1))]))
+    (step,) = program.steps
+    assert len(step.stores) == 5
+    folder = folders()
+    backend = FakeBackend(SharedDevice(folder, Machine(kernels_of(program), folder)))
+    given = [np.arange(135, dtype=np.float32), np.arange(1, 6, dtype=np.float32)]
+    found = backend.load(program).run([placed(backend, a) for a in given], [], 0)
+    for one, two in zip(found, NumpyBackend().load(program).run(given, [], 0)):
+        same(backend, one, two)
 
 
 def check_trial(trial: Trial, backend: Any) -> None:
