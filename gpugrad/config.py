@@ -21,10 +21,14 @@ class Config:
     ``tile_bytes``: what the CPU backend keeps in a core's cache at a time; None for
                  2 MB, or 4 MB where threads share the work: they hand Python's lock to
                  each other at each call of NumPy, so that calls have to be long.
-    ``share_ns``: nanoseconds of work from which it pays to share it among threads. On
-                 two cores, 0.4 ms and 3 ms of work were slower with two, 20 ms faster.
+    ``share_ns``: nanoseconds of work from which it pays to share it among threads;
+                 None for 5 ms where kernels are NumPy calls (on two cores, 0.4 ms and
+                 3 ms of work were slower with two, 20 ms faster), and 0.5 ms where
+                 they are machine code, which does not need Python's lock.
     ``atomics``: let a GPU add rows that meet at one place in any order: faster, and
                  sums differ from run to run in their last bits.
+    ``machine_code``: compute groups on the CPU by machine code of ours where that can
+             be had, not by NumPy calls.
     """
 
     backend: str | None = None
@@ -34,8 +38,9 @@ class Config:
     memory_limit: int | None = None
     num_threads: int | None = None
     tile_bytes: int | None = None
-    share_ns: int = 5_000_000
+    share_ns: int | None = None
     atomics: bool = False
+    machine_code: bool = True
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and self.num_threads < 1:
@@ -71,6 +76,7 @@ def from_environment() -> Config:
         num_threads=_whole_number("GPUGRAD_NUM_THREADS"),
         tile_bytes=_whole_number("GPUGRAD_TILE_BYTES"),
         atomics=os.environ.get("GPUGRAD_ATOMICS", "") not in ("", "0"),
+        machine_code=os.environ.get("GPUGRAD_MACHINE_CODE", "") != "0",
     )
 
 

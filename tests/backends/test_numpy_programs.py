@@ -15,10 +15,12 @@ from tests.backends.programs import Trial, trials
 # Small enough for several tiles along each axis, and portions for all threads.
 CONFIGS = [
     Config(),
-    Config(num_threads=1, tile_bytes=16),
-    Config(num_threads=2, tile_bytes=64, share_ns=0),
-    Config(num_threads=4, tile_bytes=150, share_ns=0),
-    Config(num_threads=3, tile_bytes=600, share_ns=0),
+    Config(num_threads=2, share_ns=0),
+    Config(machine_code=False),
+    Config(machine_code=False, num_threads=1, tile_bytes=16),
+    Config(machine_code=False, num_threads=2, tile_bytes=64, share_ns=0),
+    Config(machine_code=False, num_threads=4, tile_bytes=150, share_ns=0),
+    Config(machine_code=False, num_threads=3, tile_bytes=600, share_ns=0),
 ]
 
 

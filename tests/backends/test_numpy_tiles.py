@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def load(builder: Builder, inputs: list[View], config: Config) -> NumpyExecutabl
         origins=tuple(builder.origins),
     )
     check_program(program)
+    config = replace(config, machine_code=False)
     return NumpyExecutable(program, Workers(), config)
 
 

@@ -36,12 +36,15 @@ from gpugrad.backends.numpy.storage import (
 from gpugrad.backends.numpy.tiling import Pass, passes
 from gpugrad.backends.numpy.updates import Tail, computed_in_place
 from gpugrad.backends.numpy.whole import WholeKernel
+from gpugrad.backends.numpy.x86.groups import SHARE_NS, Machined, Shared, machined
+from gpugrad.backends.numpy.x86.native import functions, missing
+from gpugrad.backends.numpy.x86.stages import Refused
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
 from gpugrad.kir import meaning
 from gpugrad.kir.program import HOME, Barrier, Call, Commit, Group, Program, Step
 from gpugrad.kir.scalar import Expr, Lit, Reduce
-from gpugrad.kir.space import Shape, View
+from gpugrad.kir.space import Buffer, Shape, View, whole
 
 # Lines a function. Compiling took 11 us a line in functions of 1,000 lines, 21 in one
 # of 100,000, and 8 in functions of 200.
@@ -50,6 +53,8 @@ PART_LINES: Final = 200
 # best for one thread, 4 MB for two, whose calls should be long (Config.tile_bytes).
 _TILE: Final = 2 << 20
 _SHARED_TILE: Final = 4 << 20
+# Nanoseconds of work in tiles from which it is shared (Config.share_ns).
+_SHARE_NS: Final = 5_000_000
 
 _serial = count()
 
@@ -77,6 +82,7 @@ class Module:
         self._serial = next(_serial)
         self._texts: list[str] = []
         self._steps: dict[str, list[int | None]] = {}
+        self.listings: list[tuple[str, Machined]] = []
 
     def add(self, header: str, lines: list[str], steps: list[int | None]) -> None:
         """Compile one function; ``run`` can call those before it."""
@@ -125,7 +131,12 @@ class Module:
             if name[0] == "k" and name[1:].isdigit()
         ]
         heading = ["\n".join(literals) + "\n"] if literals else []
-        return "\n".join(heading + self._texts)
+        listings = [
+            "\n".join([f"# {name}: machine code over {kernel.summary}",
+                       *[f"# {line}" for line in kernel.text], ""])
+            for name, kernel in self.listings
+        ]  # fmt: skip
+        return "\n".join(heading + listings + self._texts)
 
 
 class Generator:
@@ -150,6 +161,10 @@ class Generator:
         # Numbers of buffers between passes over one group: no Program has such.
         self._between = count(-1, -1)
         self._loops: list[tuple[TileCode, int]] = []
+        self._machine = settings.machine_code and missing() is None
+        self._machined: list[Machined] = []
+        share = settings.share_ns
+        self._share_ns = SHARE_NS if share is None else share
         self._segments = segments
         self._storage = Storage(program)
         # Streams run at the same time: each has scratch of its own.
@@ -347,6 +362,12 @@ class Generator:
         if self._segments is None:
             self._tail = computed_in_place(program)
         self._in_place = self._tail.commits
+        slots = {slot: buffer.id for slot, buffer in program.variables}
+        self._same = {
+            number: slots[commit.slot]
+            for number, commit in self._in_place.items()
+            if commit.slot in slots
+        }
         for number, commit in self._in_place.items():
             slot, view = commit
             self._locals[number] = f"w{slot}"
@@ -375,6 +396,17 @@ class Generator:
                 write(f"{name} = {make}({view.shape}, {self.dtype(buffer.dtype)})")
 
     def _group(self, group: Group) -> None:
+        if self._machine:
+            try:
+                kernels = machined(
+                    group, self._locate, self._between, self._share_ns, self._same
+                )
+            except Refused:
+                pass
+            else:
+                for kernel in kernels:
+                    self._machine_call(kernel)
+                return
         walks = None
         if not any(v.dtype is string for v in (*group.reads, *group.writes)):
             walks = passes(group, self._tile_bytes, self._between)
@@ -383,6 +415,36 @@ class Generator:
             return
         for walk in walks:
             self._loop(walk)
+
+    def _locate(self, buffer: Buffer) -> int | None:
+        """The address of what stays from run to run."""
+        if buffer.id in self._locals:
+            return None
+        name = self.view(whole(buffer, (buffer.size,)))
+        return int(self.namespace[name].ctypes.data)
+
+    def _machine_call(self, kernel: Machined) -> None:
+        """The call of machine code, and the last additions of its folds."""
+        number = len(self._machined)
+        self._machined.append(kernel)
+        names = [self._locals[b.id] for b in kernel.arguments]
+        self._parts[-1].locals.update(dict.fromkeys(names))
+        kept = []
+        for place, (node, _, array) in enumerate(kernel.sums):
+            name = f"m{number}_{node.kind}{place}"
+            self.namespace[name] = array
+            kept.append(name)
+            dtype = of_numpy(array.dtype)
+            nothing = Lit(meaning.identity(node.kind, dtype), dtype)
+            self.line(f"{name}[...] = {self.literal(nothing)}")
+        self.line(f"m{number}({', '.join(names)})")
+        for name, (node, target, array) in zip(kept, kernel.sums):
+            if len(array) == 1:
+                self.namespace[f"{name}_0"] = array[0]
+                self.line(f"{self.view(target)}[...] = {name}_0")
+                continue
+            fold = self.bind(meaning.REDUCTION[node.kind].reduce, f"reduce_{node.kind}")
+            self.line(f"{self.view(target)}[...] = {fold}({name}, 0)")
 
     def _loop(self, walk: Pass) -> None:
         """One pass over the tiles of a group, and the last additions of its folds."""
@@ -491,6 +553,7 @@ class Generator:
             memory = [aligned_bytes(size) for size in scratch.sizes()]
             self.namespace.update(zip(scratch.names, scratch.arrays(memory)))
         self._compile_loops(module)
+        self._compile_machined(module)
         body: list[str] = []
         steps: list[int | None] = []
         header = "def run(inputs, variables, step):"
@@ -519,13 +582,25 @@ class Generator:
         module.add(f"def {call}:", part.lines or ["pass"], part.steps or [None])
         return call
 
+    def _compile_machined(self, module: Module) -> None:
+        if not self._machined:
+            return
+        made = functions([kernel.code for kernel in self._machined])
+        for number, (kernel, own) in enumerate(zip(self._machined, made)):
+            function: Any = own
+            if kernel.portions is not None:
+                function = Shared(function, kernel, self._most_threads)
+            self.namespace[f"m{number}"] = function
+            module.listings.append((f"m{number}", kernel))
+
     def _compile_loops(self, module: Module) -> None:
         """Streams run at the same time: the loops of each have memory of their own."""
         settings, steps = self._settings, self._program.steps
         most = self._most_threads
         by_stream: dict[int, list[tuple[TileCode, int, int]]] = {}
         for code, step in self._loops:
-            threads = code.threads(most, settings.share_ns)
+            share = _SHARE_NS if settings.share_ns is None else settings.share_ns
+            threads = code.threads(most, share)
             loops = by_stream.setdefault(steps[step].stream, [])
             loops.append((code, step, threads))
         for loops in by_stream.values():

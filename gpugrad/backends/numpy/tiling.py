@@ -131,7 +131,7 @@ def passes(group: Group, tile_bytes: int, numbers: Iterator[int]) -> list[Pass] 
     if lengths is not None:
         return [_long_inside(group, lengths, 0)]
     found = []
-    for part, adds in _split(group, numbers):
+    for part, adds in split_folds(group, numbers):
         if adds:
             found.append(_long_inside(part, _shared_folds(part, size), adds))
             continue
@@ -266,7 +266,7 @@ def _turn_cost(group: Group) -> float:
 # --- passes ---------------------------------------------------------------------------
 
 
-def _split(group: Group, numbers: Iterator[int]) -> list[tuple[Group, int]]:
+def split_folds(group: Group, numbers: Iterator[int]) -> list[tuple[Group, int]]:
     """The group as groups whose folds nothing in the same group reads.
 
     With each the number of its folds, which are its last stores.
