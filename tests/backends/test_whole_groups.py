@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gpugrad import dtypes
+from gpugrad import config, dtypes
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import Group, Store
@@ -28,6 +29,14 @@ SHAPES = (
     (3, 600),
 )
 EXTREMES = {"max": np.max, "min": np.min}
+
+
+@pytest.fixture(autouse=True)
+def numpy_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups that machine code could do are NumPy calls here."""
+    monkeypatch.setattr(
+        config, "_current", replace(config.current(), machine_code=False)
+    )
 
 
 def folded(kind: str, x: np.ndarray, reduced: tuple[bool, ...]) -> tuple[Any, str]:
