@@ -103,33 +103,25 @@ def _tap(x: Array, geometry: Geometry, tap: Shape, block: Block) -> Array:
 
 
 def _patches(xp: Any, x: Array, geometry: Geometry, block: Block) -> Array:
-    """[positions of the block, taps * channels] of padded images."""
+    """[positions of the block, taps * channels] of padded images, or one an image."""
     g, images, channels = geometry, x.shape[0], x.shape[-1]
     counts = (block.bottom - block.top, *g.positions[1:])
     steps = x.strides[1:-1]
-    places = (
-        (images, *counts),
-        (
-            x.strides[0],
-            *[s * step for s, step in zip(g.strides, steps)],
-        ),
-    )
-    taps = (
-        (*g.window, channels),
-        (
-            *[d * step for d, step in zip(g.dilations, steps)],
-            x.strides[-1],
-        ),
-    )
+    places = tuple([s * step for s, step in zip(g.strides, steps)])
+    taps = (*[d * step for d, step in zip(g.dilations, steps)], x.strides[-1])
+    seen = (*g.window, channels)
     # Copies are by runs along the last axes. Where a row of the window is short, the
-    # runs are along a row of positions instead, and the matrix lies transposed.
+    # runs are along a row of positions instead, and the matrices lie transposed.
     across = g.strides[-1] * channels == 1 and g.window[-1] < counts[-1]
-    first, last = (taps, places) if across else (places, taps)
+    shape = (*seen, *counts) if across else (*counts, *seen)
     slid = xp.lib.stride_tricks.as_strided(
-        x[:, block.top * g.strides[0] :], first[0] + last[0], first[1] + last[1]
+        x[:, block.top * g.strides[0] :],
+        (images, *shape),
+        (x.strides[0], *(taps + places if across else places + taps)),
     )
-    matrix = slid.reshape(prod(first[0]), prod(last[0]))
-    return matrix.T if across else matrix
+    if across:
+        return slid.reshape(images, prod(seen), prod(counts)).transpose(0, 2, 1)
+    return slid.reshape(images * prod(counts), prod(seen))
 
 
 def _over_blocks(
@@ -157,9 +149,9 @@ def _matrix(w: Array, geometry: Geometry, group: int, dtype: Any) -> Array:
 
 
 def _write(xp: Any, a: Array, b: Array, into: Array) -> None:
-    """The product of two matrices, in the shape and type of ``into``."""
+    """The products of matrices with one, in the shape and type of ``into``."""
     if into.flags.c_contiguous and into.dtype == a.dtype:
-        xp.matmul(a, b, out=into.reshape(a.shape[0], b.shape[1]))
+        xp.matmul(a, b, out=into.reshape(*a.shape[:-1], b.shape[1]))
     else:
         into[...] = xp.matmul(a, b).reshape(into.shape)
 
@@ -193,8 +185,11 @@ def to_filter(
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             slope = block.of(back).astype(dtype, copy=False)
-            slope = slope.reshape(patches.shape[0], geometry.outer)
-            xp.matmul(patches.T, slope, out=more)
+            slope = slope.reshape(*patches.shape[:-1], geometry.outer)
+            if patches.ndim == 2:
+                xp.matmul(patches.T, slope, out=more)
+            else:
+                xp.matmul(patches.transpose(0, 2, 1), slope).sum(axis=0, out=more)
             xp.add(total, more, out=total)
         into = group_of(dw, group, geometry.outer)
         into[...] = total.reshape(into.shape)

@@ -22,6 +22,8 @@ from fractions import Fraction
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gpugrad.ops import convolve
 from gpugrad.ops.convolve import Array, Block, Geometry, Shape
 
@@ -78,6 +80,20 @@ def _floats(rows: list[list[Fraction]]) -> Rows:
     return tuple(tuple(map(float, row)) for row in rows)
 
 
+@functools.cache
+def _constants(
+    tile: Shape, window: Shape
+) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """For outputs and inputs a matrix an axis; for filters one over both axes."""
+    each = [matrices(m, r) for m, r in zip(tile, window)]
+    filters = np.kron(*[np.array(m.filters) for m in each])
+    return (
+        [np.array(m.outputs, np.float32) for m in each],
+        filters.astype(np.float32),
+        [np.array(m.inputs, np.float32) for m in each],
+    )
+
+
 # --- where it pays --------------------------------------------------------------------
 
 # Outputs of a tile along an axis: for windows of 3 to 5, the best of 2 to 6.
@@ -122,12 +138,11 @@ class _Tiling:
         self.geometry = geometry
         self.tile = tile
         self.products = tuple(m + r - 1 for m, r in zip(tile, geometry.window))
-        each = [matrices(m, r) for m, r in zip(tile, geometry.window)]
         self.dtype = xp.dtype(xp.float32)
-        self.a, self.g, self.b = (
-            [xp.array(m[i], self.dtype) for m in each] for i in range(3)
-        )
-        self.filter_matrix = xp.kron(*self.g)
+        outputs, filters, inputs = _constants(tile, geometry.window)
+        self.a = [xp.asarray(m) for m in outputs]
+        self.b = [xp.asarray(m) for m in inputs]
+        self.filter_matrix = xp.asarray(filters)
 
     def blocks(self, batch: int) -> Any:
         """Blocks of whole tiles along the first axis."""

@@ -104,3 +104,28 @@ def test_both_ways_to_the_input_agree(step, padding):
     found = np.empty_like(x)
     convolve._to_input_by_taps(np, (found,), w, np.ones_like(y), geometry)
     np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("window", [(3, 2), (1, 4), (5, 5)])
+@pytest.mark.parametrize("sizes", [(6, 5), (1, 9), (5, 1), (2, 2)])
+def test_one_channel(monkeypatch, dtype, window, sizes):
+    """Few inputs are laid out by positions: as many equal ones are not."""
+    x = RNG.normal(size=(3, *sizes, 1)).astype(dtype)
+    w = RNG.normal(size=(*window, 1, 4)).astype(dtype)
+
+    def run(x, w):
+        y, grads = value_and_gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), x, w)
+        return [y, *grads]
+
+    y, dx, dw = run(x, w)
+    near = {np.float16: 4e-3, np.float32: 1e-5, np.float64: 1e-12}[dtype]
+    tolerance = {"rtol": near, "atol": 4 * near}
+    half = w.astype(np.float64) / 2
+    wanted = run(np.repeat(x.astype(np.float64), 2, -1), np.repeat(half, 2, -2))
+    np.testing.assert_allclose(y, wanted[0], **tolerance)
+    np.testing.assert_allclose(dx, 2 * wanted[1][..., :1], **tolerance)
+    np.testing.assert_allclose(dw, wanted[2][..., :1, :], **tolerance)
+    monkeypatch.setattr(convolve, "_BLOCK_BYTES", 200)
+    for found, again in zip(run(x, w), [y, dx, dw]):
+        np.testing.assert_allclose(found, again, **tolerance)
