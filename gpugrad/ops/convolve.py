@@ -82,7 +82,8 @@ def _padded(xp: Any, x: Array, geometry: Geometry, dtype: Any) -> Array:
     if not any(before or after for before, after in geometry.pads):
         return x.astype(dtype, copy=False)
     shape = [n + p + q for n, (p, q) in zip(geometry.sizes, geometry.pads)]
-    out = xp.zeros((x.shape[0], *shape, x.shape[-1]), dtype)
+    out = xp.empty((x.shape[0], *shape, x.shape[-1]), dtype)
+    out[...] = 0
     inside = [slice(p, p + n) for n, (p, _) in zip(geometry.sizes, geometry.pads)]
     out[(slice(None), *inside)] = x
     return out
@@ -119,9 +120,11 @@ def _patches(xp: Any, x: Array, geometry: Geometry, block: Block) -> Array:
         (images, *shape),
         (x.strides[0], *(taps + places if across else places + taps)),
     )
+    out = xp.empty(slid.shape, x.dtype)
+    out[...] = slid
     if across:
-        return slid.reshape(images, prod(seen), prod(counts)).transpose(0, 2, 1)
-    return slid.reshape(images * prod(counts), prod(seen))
+        return out.reshape(images, prod(seen), prod(counts)).transpose(0, 2, 1)
+    return out.reshape(images * prod(counts), prod(seen))
 
 
 def _over_blocks(
@@ -169,6 +172,7 @@ def forward(
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             _write(xp, patches, matrix, block.of(into))
+            del patches  # the next takes the same memory, which is in the cache
 
 
 def to_filter(
@@ -190,6 +194,7 @@ def to_filter(
                 xp.matmul(patches.T, slope, out=more)
             else:
                 xp.matmul(patches.transpose(0, 2, 1), slope).sum(axis=0, out=more)
+            del patches  # as above
             xp.add(total, more, out=total)
         into = group_of(dw, group, geometry.outer)
         into[...] = total.reshape(into.shape)

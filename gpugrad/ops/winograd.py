@@ -161,7 +161,7 @@ class _Tiling:
         """[products, inner, outer] of [window..., inner, outer]."""
         g = self.geometry
         matrix = w.reshape(g.taps, g.inner * g.outer).astype(self.dtype, copy=False)
-        found = self.xp.matmul(self.filter_matrix, matrix)
+        found = self.product(self.filter_matrix, matrix)
         return found.reshape(prod(self.products), g.inner, g.outer)
 
     def inputs(self, x: Array, block: Block) -> Array:
@@ -300,7 +300,7 @@ def to_filter(
             seen = tiling.inputs(part, block).transpose(0, 2, 1)
             xp.matmul(seen, tiling.slopes(back, block), out=more)
             xp.add(total, more, out=total)
-        total = xp.matmul(tiling.filter_matrix.T, total.reshape(shape[0], -1))
+        total = tiling.product(tiling.filter_matrix.T, total.reshape(shape[0], -1))
         if not tiling.are_finite(total):
             convolve.to_filter(xp, outs, x, dy, geometry)
             return
