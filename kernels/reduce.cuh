@@ -73,3 +73,20 @@ __device__ __forceinline__ T fold_block(T x, T* shared) {
   for (int warp = 1; warp < WARPS; ++warp) x = Op::of(x, shared[warp]);
   return x;
 }
+
+// The same value as one that the compiler has not seen before: what is computed from
+// it is then computed again, where keeping it would take too many registers.
+template <class T>
+__device__ __forceinline__ T apart(T x) {
+  return x;
+}
+#ifdef __CUDA_ARCH__
+__device__ __forceinline__ f32 apart(f32 x) {
+  asm("" : "+f"(x));
+  return x;
+}
+__device__ __forceinline__ f64 apart(f64 x) {
+  asm("" : "+d"(x));
+  return x;
+}
+#endif

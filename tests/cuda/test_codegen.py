@@ -150,9 +150,11 @@ def test_half_types_are_computed_in_f32():
 @pytest.mark.parametrize(
     ("shape", "axes", "kinds"),
     [
-        ((300, 16), (1,), ["rows"]),
-        ((300, 4096), (1,), ["rows"]),
-        ((1 << 20,), (0,), ["rows_split", "rows"]),
+        ((100000, 16), (1,), ["rows_subwarp"]),
+        ((100000, 1024), (1,), ["rows_warp"]),
+        ((100000, 4096), (1,), ["rows_block"]),
+        ((100000, 1 << 17), (1,), ["rows_walk"]),
+        ((1 << 20,), (0,), ["rows_split", "rows_warp"]),
         ((64, 4800), (0,), ["columns"]),
         ((100000, 48), (0,), ["columns_split", "columns"]),
         ((5, 0), (1,), ["map"]),

@@ -9,22 +9,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from gpugrad.backends.cupy import text
+from gpugrad.backends.cupy.joins import join, rounded, start
 from gpugrad.backends.cupy.layout import Argument, Nest, best_run, carried
 from gpugrad.backends.cupy.literals import computed, storage
-from gpugrad.backends.cupy.rows import (
-    RUN_WORDS,
-    THREADS,
-    declare_outputs,
-    fill_outputs,
-    join,
-    rounded,
-    run_words,
-    sorted_outputs,
-    start,
-    write_outputs,
-)
+from gpugrad.backends.cupy.row_plan import RUN_WORDS, THREADS, run_words
+from gpugrad.backends.cupy.rows import declare_outputs, fill_outputs, write_outputs
+from gpugrad.backends.cupy.stages import Stage
 from gpugrad.backends.cupy.text import Body, Indexing, Kernel, Run
-from gpugrad.kir.scalar import Reduce
+from gpugrad.kir.scalar import Expr, Reduce
 
 _WARP: Final = 32
 # Shorter columns are folded by one thread each.
@@ -37,12 +29,17 @@ class Tile(NamedTuple):
     """A block's shape. ``chunk``: points of a column a block folds; 0 for all."""
 
     nest: Nest
-    folds: list[Reduce]
+    stage: Stage
     run: Run
     width: int
     height: int
     unroll: int
     chunk: int = 0
+
+    @property
+    def folds(self) -> tuple[Reduce, ...]:
+        """What is folded."""
+        return self.stage.folds
 
     @property
     def blocks(self) -> int:
@@ -55,12 +52,12 @@ class Tile(NamedTuple):
         return Indexing(self.nest.wide)
 
 
-def plan(nest: Nest, folds: list[Reduce]) -> Tile:
-    """The block for ``nest``, which has at least one parallel axis."""
+def plan(nest: Nest, stage: Stage) -> Tile:
+    """The block for the one stage of ``nest``, which has a parallel axis or more."""
     inner = nest.parallel - 1
     length = best_run(nest, inner, ragged=False)
     cost = max(1, text.price(o.expr for o in nest.outputs))
-    size = sum(max(f.dtype.itemsize, 4) for f in folds)
+    size = sum(max(f.dtype.itemsize, 4) for f in stage.folds)
     while length > 1 and (
         length * cost > 8 * _UNROLLED_COST
         or THREADS * length * size > _SHARED_BYTES
@@ -76,7 +73,7 @@ def plan(nest: Nest, folds: list[Reduce]) -> Tile:
     while height > 1 and width * height * length * size > _SHARED_BYTES:
         height //= 2
     unroll = 4 if cost * length <= _UNROLLED_COST else 1
-    return Tile(nest, folds, Run(inner, length), width, height, unroll)
+    return Tile(nest, stage, Run(inner, length), width, height, unroll)
 
 
 def make_columns(tile: Tile) -> Kernel:
@@ -96,7 +93,7 @@ def make_columns(tile: Tile) -> Kernel:
         _join(body, tile)
     body.add("if (active && threadIdx.y == 0) {")
     arguments = [(o.argument, storage(o.dtype)) for o in nest.loads.values()]
-    beside = sorted_outputs(nest)[0]
+    beside = tile.stage.outputs
     arguments += [(o.target.argument, storage(o.target.dtype)) for o in beside]
     arguments += _write_chunks(body, tile) if tile.chunk else _write(body, tile)
     body.add("}")
@@ -108,14 +105,15 @@ def make_columns(tile: Tile) -> Kernel:
         [o.expr for o in nest.outputs],
         (tile.blocks, chunks, 1),
         (tile.width, tile.height, 1),
+        ["reduce.cuh"],
+        partial=bool(tile.chunk),
     )
 
 
 def _accumulate(body: Body, tile: Tile) -> None:
     nest, indexing, run = tile.nest, tile.indexing, tile.run
     linear = indexing.linear
-    beside = sorted_outputs(nest)[0]
-    roots = [f.arg for f in tile.folds] + [o.expr for o in beside]
+    beside, roots = tile.stage.outputs, tile.stage.roots
     for number, fold in enumerate(tile.folds):
         body.add(
             f"{computed(fold.dtype)} a{number}[{run.length}];",
@@ -196,8 +194,8 @@ def _write_chunks(body: Body, tile: Tile) -> list[tuple[Argument, str]]:
 def _write(body: Body, tile: Tile) -> list[tuple[Argument, str]]:
     nest, run = tile.nest, tile.run
     axes = range(nest.parallel)
-    folds = {fold: f"r{number}" for number, fold in enumerate(tile.folds)}
-    outputs = sorted_outputs(nest)[1]
+    folds: dict[Expr, str] = {f: f"r{number}" for number, f in enumerate(tile.folds)}
+    outputs = [o for o in nest.outputs if not o.full]
     roots = [o.expr for o in outputs]
     lines, names = text.point_values(body, nest, run, roots, folds, axes, tile.indexing)
     declare_outputs(body, outputs, run)

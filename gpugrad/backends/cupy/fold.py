@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpugrad.backends.cupy import columns, rows, text
+from gpugrad.backends.cupy import columns, row_plan, rows, text
 from gpugrad.backends.cupy.layout import (
     WIDEST,
     Argument,
@@ -19,16 +19,10 @@ from gpugrad.backends.cupy.layout import (
     Output,
     carried,
 )
+from gpugrad.backends.cupy.row_plan import THREADS, Plan
+from gpugrad.backends.cupy.stages import Stage, stages
 from gpugrad.backends.cupy.text import Kernel, Lowered
-from gpugrad.kir.scalar import (
-    Expr,
-    Load,
-    Reduce,
-    cast,
-    children,
-    postorder,
-    substitute,
-)
+from gpugrad.kir.scalar import Expr, Load, Reduce, cast, substitute
 from gpugrad.kir.space import contiguous_strides
 
 # Blocks that keep every multiprocessor of the largest devices busy, and how many are
@@ -39,44 +33,28 @@ _LEAST_ROW_CHUNK: Final = 8192
 _LEAST_COLUMN_CHUNK: Final = 64
 
 
-def levels(nest: Nest) -> list[list[Reduce]]:
-    """The folds, those that need no other first, and so on."""
-    depth: dict[Expr, int] = {}
-    found: list[list[Reduce]] = []
-    for node in postorder(*[o.expr for o in nest.outputs]):
-        below = max((depth[c] for c in children(node)), default=0)
-        if type(node) is Reduce:
-            if below == len(found):
-                found.append([])
-            found[below].append(node)
-            below += 1
-        depth[node] = below
-    return found
-
-
 def make_fold(nest: Nest) -> Lowered:
     """The kernels of a nest with folds."""
-    found = levels(nest)
+    passes = stages(nest)
     along = _folds_along_memory(nest)
-    if len(found) > 1 or rows.sorted_outputs(nest)[2]:
-        plan = rows.plan(nest, found, alone=not along)
-        return Lowered((rows.make_rows(plan),))
-    folds = found[0]
+    if len(passes) > 1:
+        return Lowered((rows.make_rows(row_plan.plan(nest, alone=not along)),))
+    (stage,) = passes
     if along:
-        plan = rows.plan(nest, found)
+        plan = row_plan.plan(nest)
         chunk = _row_chunk(nest, plan)
         if chunk is None:
             return Lowered((rows.make_rows(plan),))
         chunks = -(-plan.runs // chunk)
         first = rows.make_rows(plan._replace(chunk=chunk))
     else:
-        tile = columns.plan(nest, folds)
+        tile = columns.plan(nest, stage)
         chunk = _column_chunk(nest, tile)
         if chunk is None:
             return Lowered((columns.make_columns(tile),))
         chunks = -(-nest.length // chunk)
         first = columns.make_columns(tile._replace(chunk=chunk))
-    return _in_two_steps(nest, folds, first, chunks)
+    return _in_two_steps(nest, stage, first, chunks)
 
 
 def _folds_along_memory(nest: Nest) -> bool:
@@ -95,15 +73,15 @@ def _folds_along_memory(nest: Nest) -> bool:
     return not steps or min(steps)[1] >= nest.parallel
 
 
-def _row_chunk(nest: Nest, plan: rows.Plan) -> int | None:
+def _row_chunk(nest: Nest, plan: Plan) -> int | None:
     """How many runs a block takes of a fold that is cut; None if it is not."""
     if nest.rows >= _ENOUGH_BLOCKS or nest.length < 4 * _LEAST_ROW_CHUNK:
         return None
-    if plan.lanes != rows.THREADS:
+    if plan.share or plan.lanes != THREADS:
         return None
     wanted = -(-_WANTED_BLOCKS // nest.rows)
     chunks = min(wanted, nest.length // _LEAST_ROW_CHUNK)
-    step = rows.THREADS
+    step = THREADS
     return _ceil(_ceil(plan.runs, chunks), step) * step
 
 
@@ -120,13 +98,12 @@ def _ceil(amount: int, unit: int) -> int:
     return -(-amount // unit)
 
 
-def _in_two_steps(
-    nest: Nest, folds: list[Reduce], first: Kernel, chunks: int
-) -> Lowered:
+def _in_two_steps(nest: Nest, stage: Stage, first: Kernel, chunks: int) -> Lowered:
     """``first`` wrote each chunk's fold to scratch; a second kernel folds those."""
     parallel = nest.extents[: nest.parallel]
     steps = (*contiguous_strides(parallel), nest.rows)
-    once = rows.sorted_outputs(nest)[1]
+    folds = stage.folds
+    once = [o for o in nest.outputs if not o.full]
     outside = text.used_slots([o.expr for o in once], folds)
     loads = {slot: _over_chunks(nest.loads[slot], nest.parallel) for slot in outside}
     mapping: dict[Expr, Expr] = {}
@@ -142,11 +119,10 @@ def _in_two_steps(
         for o in once
     )
     second = Nest((*parallel, chunks), nest.parallel, loads, outputs)
-    found = levels(second)
     if _folds_along_memory(second):
-        last = rows.make_rows(rows.plan(second, found))
+        last = rows.make_rows(row_plan.plan(second))
     else:
-        last = columns.make_columns(columns.plan(second, found[0]))
+        last = columns.make_columns(columns.plan(second, stages(second)[0]))
     scratch = tuple(nest.rows * chunks * carried(fold.dtype).itemsize for fold in folds)
     return Lowered((first, last), scratch)
 

@@ -12,7 +12,16 @@ from typing import Final, NamedTuple
 
 from gpugrad.dtypes import DType, float32, int64
 from gpugrad.kir.program import Group
-from gpugrad.kir.scalar import Expr, Index, Lit, Load, Reduce, postorder, substitute
+from gpugrad.kir.scalar import (
+    Apply,
+    Expr,
+    Index,
+    Lit,
+    Load,
+    Reduce,
+    postorder,
+    substitute,
+)
 from gpugrad.kir.space import View
 
 # Bytes: the widest access, and what every buffer's address is a multiple of.
@@ -208,6 +217,26 @@ def _arranged(
             for o in outputs
         ),
     )
+
+
+def constant_along(nest: Nest, slot: int) -> bool:
+    """True if a load has one element a row."""
+    return not any(nest.loads[slot].strides[nest.parallel :])
+
+
+def varying(nest: Nest) -> set[Expr]:
+    """The expressions that differ from point to point of a row."""
+    found: set[Expr] = set()
+    for node in postorder(*[o.expr for o in nest.outputs]):
+        if type(node) is Load:
+            differs = not constant_along(nest, node.slot)
+        elif type(node) is Index:
+            differs = node.axis >= nest.parallel
+        else:
+            differs = type(node) is Apply and any(a in found for a in node.args)
+        if differs:
+            found.add(node)
+    return found
 
 
 # --- accesses -------------------------------------------------------------------------

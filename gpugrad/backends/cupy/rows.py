@@ -1,357 +1,450 @@
-"""Folds by rows: the lanes of a group walk along one row and then join their results.
+"""Folds by rows as C text: the lanes of a group take one row and join their results.
 
 A group is 1 to 32 lanes of a warp, or a whole block. Every lane gets each result, so
-folds may depend on folds, and outputs may run over the row again.
+folds may depend on folds, and outputs may be made from any of them. What a row needs
+more than once stays in registers if it fits (row_plan.py); else it is read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
 
 from gpugrad.backends.cupy import text
+from gpugrad.backends.cupy.joins import join, rounded, start
 from gpugrad.backends.cupy.layout import (
     Argument,
-    Nest,
     Output,
-    best_run,
     carried,
-    identity,
+    constant_along,
+    varying,
 )
-from gpugrad.backends.cupy.literals import computed, literal, storage
+from gpugrad.backends.cupy.literals import computed, storage
+from gpugrad.backends.cupy.row_plan import WARP, Plan
+from gpugrad.backends.cupy.stages import Stage
 from gpugrad.backends.cupy.text import Body, Indexing, Kernel, Run
-from gpugrad.dtypes import DType
-from gpugrad.kir.scalar import Expr, Reduce, postorder
-
-THREADS: Final = 256
-WARP: Final = 32
-# Rows longer than this are a block's, shorter ones a warp's or part of one.
-_WARP_ROW: Final = 2048
-_UNROLLED_COST: Final = 64
-# Registers that a run of all operands may fill, in 4-byte words.
-RUN_WORDS: Final = 48
-
-_JOINS: Final = {
-    "sum": "JoinSum",
-    "prod": "JoinProduct",
-    "max": "JoinMaximum",
-    "min": "JoinMinimum",
-    "all": "JoinAll",
-    "any": "JoinAny",
-}
-# What the folds of numbers are among truth values.
-_OF_BOOL: Final = {"sum": "any", "max": "any", "prod": "all", "min": "all"}
+from gpugrad.kir.scalar import Apply, Expr, Index, Lit, Load, Reduce
 
 
-def join(fold: Reduce) -> str:
-    """The struct of kernels/reduce.cuh that joins two results of ``fold``."""
-    kind = _OF_BOOL.get(fold.kind, fold.kind) if fold.dtype.is_bool else fold.kind
-    dtype = fold.dtype
-    impossible = kind in ("all", "any") and not dtype.is_bool
-    if impossible or (kind in ("max", "min") and dtype.is_complex):
-        raise TypeError(
-            f"The reduction {fold.kind!r} does not take {dtype.name} on CUDA. "
-            "Cast its argument."
-        )
-    return _JOINS[kind]
-
-
-def start(fold: Reduce) -> str:
-    """The identity of ``fold`` as C text."""
-    join(fold)  # which refuses what has none
-    return literal(identity(fold).value, fold.dtype)
-
-
-def rounded(value: str, dtype: DType) -> str:
-    """A fold's result as if it had been in memory, which is where halves round."""
-    half = dtype.is_floating and dtype.itemsize == 2
-    return f"widen(narrow<{storage(dtype)}>({value}))" if half else value
-
-
-class Plan(NamedTuple):
-    """How rows are walked.
-
-    ``lanes``: threads a row. ``runs``: whole runs in a row; ``rest``: points after
-    them. ``chunk``: runs a block takes when rows are cut, each chunk's result going
-    to scratch memory; 0 if they are not.
-    """
-
-    nest: Nest
-    levels: list[list[Reduce]]
-    run: Run
-    lanes: int
-    runs: int
-    rest: int
-    unroll: int
-    chunk: int = 0
-
-    @property
-    def indexing(self) -> Indexing:
-        """How wide indices are."""
-        return Indexing(self.nest.wide)
-
-
-def plan(nest: Nest, levels: list[list[Reduce]], alone: bool = False) -> Plan:
-    """The way to walk ``nest``; ``alone`` gives every row to a single thread."""
-    inner = len(nest.extents) - 1
-    single = inner == nest.parallel
-    cost = max(1, text.price(o.expr for o in nest.outputs))
-    length = 1 if alone else best_run(nest, inner, ragged=single)
-    while length > 1 and (
-        length * cost > 8 * _UNROLLED_COST or run_words(nest, length) > RUN_WORDS
-    ):
-        length //= 2
-    runs, rest = divmod(nest.length, length)
-    lanes = 1
-    if not alone:
-        while lanes < WARP and lanes < runs:
-            lanes *= 2
-        if nest.length > _WARP_ROW:
-            lanes = THREADS
-    unroll = 4 if cost * length <= _UNROLLED_COST else 1
-    return Plan(nest, levels, Run(inner, length), lanes, runs, rest, unroll)
-
-
-def run_words(nest: Nest, length: int) -> int:
-    """The registers that a run of every operand takes, in 4-byte words."""
-    return sum(max(o.dtype.itemsize * length // 4, 1) for o in nest.operands)
-
-
-def sorted_outputs(nest: Nest) -> tuple[list[Output], list[Output], list[Output]]:
-    """Those at every point that need no fold, those once a fold, and the others."""
-    beside, once, full = [], [], []
-    for output in nest.outputs:
-        if not output.full:
-            once.append(output)
-        elif any(type(e) is Reduce for e in postorder(output.expr)):
-            full.append(output)
-        else:
-            beside.append(output)
-    return beside, once, full
-
-
-def declare_outputs(body: Body, outputs: Sequence[Output], run: Run) -> None:
+def declare_outputs(body: Body, outputs: Iterable[Output], run: Run) -> None:
     """Registers for a run of each output."""
     for output in outputs:
-        kind, number = storage(output.target.dtype), output.target.argument.number
-        body.add(f"{kind} y{number}[{run.length}];")
+        kind = storage(output.target.dtype)
+        body.add(f"{kind} {_register(output)}[{run.length}];")
 
 
-def fill_outputs(body: Body, outputs: Sequence[Output], names: Sequence[str]) -> None:
+def fill_outputs(body: Body, outputs: Iterable[Output], names: Iterable[str]) -> None:
     """Point e of each output from the value of that name."""
     for output, name in zip(outputs, names, strict=True):
-        kind, number = storage(output.target.dtype), output.target.argument.number
-        body.add(f"y{number}[e] = narrow<{kind}>({name});")
+        kind = storage(output.target.dtype)
+        body.add(f"{_register(output)}[e] = narrow<{kind}>({name});")
 
 
 def write_outputs(
     body: Body,
-    outputs: Sequence[Output],
+    outputs: Iterable[Output],
     run: Run,
-    axes: Iterable[int],
+    axes: Sequence[int],
     indexing: Indexing,
 ) -> None:
     """The runs to memory."""
     for output in outputs:
-        name = f"y{output.target.argument.number}"
-        body.add(text.write(name, output.target, run, axes, indexing))
+        body.add(text.write(_register(output), output.target, run, axes, indexing))
+
+
+def _register(output: Output) -> str:
+    """ "y0" for store 0, "z0" for scratch buffer 0."""
+    argument = output.target.argument
+    return f"{'y' if argument.kind == 'store' else 'z'}{argument.number}"
 
 
 def make_rows(plan: Plan) -> Kernel:
     """The kernel; with a chunk, the first of two."""
-    nest, indexing = plan.nest, plan.indexing
-    per_block = THREADS // plan.lanes
-    body = Body()
-    linear = indexing.linear
-    body.add(
-        f"const {linear} row = ({linear})blockIdx.x * {indexing.number(per_block)} + "
-        f"threadIdx.x / {plan.lanes}u;",
-        f"const u32 lane = threadIdx.x % {plan.lanes}u;",
-        f"const bool active = row < {indexing.number(nest.rows)};",
-        # Idle lanes walk along row 0: they must arrive where the group joins.
-        f"const {linear} point = active ? row : 0;",
-        *text.coordinates("point", range(nest.parallel), nest, indexing),
-    )
-    beside, once, full = sorted_outputs(nest)
-    folds: dict[Reduce, str] = {}
-    for number, level in enumerate(plan.levels):
-        _fold_level(body, plan, level, folds, beside if number == 0 else [])
-    arguments = [(o.argument, storage(o.dtype)) for o in nest.loads.values()]
-    arguments += [(o.target.argument, storage(o.target.dtype)) for o in beside]
-    if plan.chunk:
-        assert not full
-        arguments += _write_chunks(body, plan, folds)
-    else:
-        arguments += [
-            (o.target.argument, storage(o.target.dtype)) for o in (*once, *full)
-        ]
-        _write_once(body, plan, once, folds)
-        _write_full(body, plan, full, folds)
-    blocks = -(-nest.rows // per_block)
-    chunks = -(-plan.runs // plan.chunk) if plan.chunk else 1
-    return text.make_kernel(
-        "rows_split" if plan.chunk else "rows",
-        body.text,
-        arguments,
-        [o.expr for o in nest.outputs],
-        (blocks, chunks, 1),
-        (THREADS, 1, 1),
-    )
+    return _Rows(plan).make()
 
 
-def _walk(
-    body: Body,
-    plan: Plan,
-    roots: list[Expr],
-    folds: dict[Reduce, str],
-    use: Callable[[Run, list[str], list[str]], None],
-) -> None:
-    """Loops over the row; ``use`` gets the run, the lines and names of the values."""
-    indexing, run = plan.indexing, plan.run
-    linear = indexing.linear
-    begin, end = "lane", indexing.number(plan.runs)
-    if plan.chunk:
-        begin = f"blockIdx.y * {indexing.number(plan.chunk)} + lane"
-        limit = f"(blockIdx.y + 1) * {indexing.number(plan.chunk)}"
-        body.add(
-            f"const {linear} limit = {limit};",
-            f"const {linear} end = limit < {end} ? limit : {end};",
-        )
-        end = "end"
-    body.add(
-        f"#pragma unroll {plan.unroll}",
-        f"for ({linear} number = {begin}; number < {end}; number += {plan.lanes}u) {{",
-        f"const {linear} place = number * {run.length}u;",
-    )
-    _at(body, plan, roots, folds, run, use)
-    body.add("}")
-    if plan.rest:
-        last = " && blockIdx.y == gridDim.y - 1" if plan.chunk else ""
-        # One point a lane; a group has at least as many lanes as a run has points,
-        # or else the lanes come round again.
-        body.add(
-            f"for (u32 over = lane; over < {plan.rest}u{last}; "
-            f"over += {plan.lanes}u) {{",
-            f"const {linear} place = {indexing.number(plan.runs * run.length)} + over;",
-        )
-        _at(body, plan, roots, folds, Run(run.inner, 1), use)
-        body.add("}")
+class _Rows:
+    """A kernel in the making.
 
-
-def _at(
-    body: Body,
-    plan: Plan,
-    roots: list[Expr],
-    folds: dict[Reduce, str],
-    run: Run,
-    use: Callable[[Run, list[str], list[str]], None],
-) -> None:
-    nest, indexing = plan.nest, plan.indexing
-    axes = range(len(nest.extents))
-    body.add(*text.coordinates("place", axes[nest.parallel :], nest, indexing))
-    use(run, *text.point_values(body, nest, run, roots, folds, axes, indexing))
-
-
-def _fold_level(
-    body: Body,
-    plan: Plan,
-    level: list[Reduce],
-    folds: dict[Reduce, str],
-    beside: list[Output],
-) -> None:
-    """Accumulators, the loop, the join of all lanes; results go to ``folds``.
-
-    ``beside`` are written on the way.
+    ``_known``: the C names of the values that need no line any more. ``_differs``: the
+    expressions that are not constant along a row.
     """
-    first = len(folds)
-    names = [f"a{first + i}" for i in range(len(level))]
-    for fold, name in zip(level, names):
-        body.add(f"{computed(fold.dtype)} {name} = {start(fold)};")
 
-    axes = range(len(plan.nest.extents))
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._nest = plan.nest
+        self._body = Body()
+        self._known: dict[Expr, str] = {}
+        self._differs = varying(plan.nest)
+        self._row_values = self._hidden = 0
+        self._made: set[Expr] = set()
+        per_block = plan.block // plan.lanes
+        self._blocks = -(-plan.nest.rows // per_block)
+        self._all_active = plan.nest.rows % per_block == 0
+        self._row_axes = range(plan.nest.parallel)
+        self._axes = range(len(plan.nest.extents))
 
-    def accumulate(run: Run, lines: list[str], found: list[str]) -> None:
-        declare_outputs(body, beside, run)
-        body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
-        for fold, name, value in zip(level, names, found):
-            body.add(f"{name} = {join(fold)}::of({name}, {value});")
-        fill_outputs(body, beside, found[len(level) :])
-        body.add("}")
-        if beside:
-            body.add("if (active) {")
-            write_outputs(body, beside, run, axes, plan.indexing)
-            body.add("}")
-
-    body.add("{")
-    roots = [f.arg for f in level] + [o.expr for o in beside]
-    _walk(body, plan, roots, folds, accumulate)
-    body.add("}")
-    for number, (fold, name) in enumerate(zip(level, names), first):
-        kind = computed(fold.dtype)
-        if plan.lanes == THREADS:
-            warps = THREADS // WARP
-            body.add(f"__shared__ {kind} shared{number}[{warps}];")
-            joined = f"fold_block<{join(fold)}, {warps}>({name}, shared{number})"
-        elif plan.lanes > 1:
-            joined = f"fold_lanes<{join(fold)}, {plan.lanes}>({name})"
+    def make(self) -> Kernel:
+        """The kernel."""
+        plan, nest = self._plan, self._nest
+        self._begin()
+        for number, stage in enumerate(plan.stages):
+            self._stage(number, stage)
+        outputs = [o for s in plan.stages for o in s.outputs]
+        arguments = [(o.argument, storage(o.dtype)) for o in nest.loads.values()]
+        if plan.chunk:
+            arguments += self._write_chunks()
         else:
-            joined = name
-        value = joined if plan.chunk else rounded(joined, fold.dtype)
-        body.add(f"const {kind} r{number} = {value};")
-        folds[fold] = f"r{number}"
-
-
-def _write_chunks(
-    body: Body, plan: Plan, folds: dict[Reduce, str]
-) -> list[tuple[Argument, str]]:
-    arguments = []
-    where = f"blockIdx.y * {plan.indexing.number(plan.nest.rows)} + point"
-    body.add("if (active && lane == 0) {")
-    for number, (fold, name) in enumerate(folds.items()):
-        kind = storage(carried(fold.dtype))
-        arguments.append((Argument("scratch", number), kind))
-        body.add(f"scratch{number}[{where}] = narrow<{kind}>({name});")
-    body.add("}")
-    return arguments
-
-
-def _write_once(
-    body: Body, plan: Plan, outputs: list[Output], folds: dict[Reduce, str]
-) -> None:
-    """What is one value a row."""
-    if not outputs:
-        return
-    nest, indexing, single = plan.nest, plan.indexing, Run(-1, 1)
-    axes = range(nest.parallel)
-    roots = [o.expr for o in outputs]
-    body.add("if (active && lane == 0) {")
-    lines, names = text.point_values(body, nest, single, roots, folds, axes, indexing)
-    body.add(*lines)
-    for output, name in zip(outputs, names):
-        kind = storage(output.target.dtype)
-        number = output.target.argument.number
-        body.add(
-            f"const {kind} y{number} = narrow<{kind}>({name});",
-            text.write(f"&y{number}", output.target, single, axes, indexing),
+            once = [o for o in nest.outputs if not o.full]
+            self._write_once(once)
+            outputs += once
+        targets = [o.target for o in outputs]
+        arguments += [(t.argument, storage(t.dtype)) for t in targets]
+        headers = ["reduce.cuh"]
+        if any(stage.pairs for stage in plan.stages):
+            headers.append("online.cuh")
+        chunks = -(-plan.runs // plan.chunk) if plan.chunk else 1
+        return text.make_kernel(
+            f"rows_{plan.variant}",
+            self._body.text,
+            arguments,
+            [o.expr for o in nest.outputs],
+            (self._blocks, chunks, 1),
+            (plan.block, 1, 1),
+            headers,
+            partial=bool(plan.chunk)
+            or any(t.argument.kind == "scratch" for t in targets),
+            registers=plan.registers,
         )
-    body.add("}")
 
+    # --- before the first stage ---------------------------------------------------
 
-def _write_full(
-    body: Body, plan: Plan, outputs: list[Output], folds: dict[Reduce, str]
-) -> None:
-    """What differs along the row: one more walk."""
-    if not outputs:
-        return
-    axes = range(len(plan.nest.extents))
+    def _begin(self) -> None:
+        """Which row a thread works on, and the loads that are constant along it."""
+        plan, nest, indexing = self._plan, self._nest, self._plan.indexing
+        linear, per_block = indexing.linear, plan.block // plan.lanes
+        add = self._body.add
+        point = "row"
+        if per_block == 1:
+            add(f"const {linear} row = blockIdx.x;", "const u32 lane = threadIdx.x;")
+        else:
+            add(
+                f"const {linear} row = ({linear})blockIdx.x * "
+                f"{indexing.number(per_block)} + threadIdx.x / {plan.lanes}u;",
+                f"const u32 lane = threadIdx.x % {plan.lanes}u;",
+            )
+        if not self._all_active:
+            # Idle lanes take row 0: they must arrive where the group joins.
+            add(
+                f"const bool active = row < {indexing.number(nest.rows)};",
+                f"const {linear} point = active ? row : 0;",
+            )
+            point = "point"
+        add(*text.coordinates(point, self._row_axes, nest, indexing))
+        single = Run(-1, 1)
+        for slot, operand in nest.loads.items():
+            if constant_along(nest, slot):
+                name = f"x{slot}"
+                add(
+                    text.declare(name, operand, single),
+                    text.read(name, operand, single, self._row_axes, indexing),
+                )
 
-    def put(run: Run, lines: list[str], names: list[str]) -> None:
-        declare_outputs(body, outputs, run)
-        body.add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
-        fill_outputs(body, outputs, names)
-        body.add("}")
-        write_outputs(body, outputs, run, axes, plan.indexing)
+    # --- a stage ------------------------------------------------------------------
 
-    body.add("if (active) {")
-    _walk(body, plan, [o.expr for o in outputs], folds, put)
-    body.add("}")
+    def _stage(self, number: int, stage: Stage) -> None:
+        """Read what begins here, go over the points, join the lanes' results."""
+        plan, add = self._plan, self._body.add
+        self._read_carried(number)
+        self._make_row_values(stage.roots)
+        if plan.share:
+            self._hide_row_values(stage)
+        for fold in stage.folds:
+            add(f"{computed(fold.dtype)} a{self._number(fold)} = {start(fold)};")
+        for pair in stage.pairs:
+            add(f"{pair.ctype} a{self._number(pair.second)} = {pair.ctype}::none();")
+        new = self._new_kept(stage)
+        for name, value in new:
+            shape = f"[{plan.share}][{plan.run.length}]"
+            add(f"{computed(value.dtype)} {name}{shape};")
+        if plan.share:
+            self._go_over_registers(stage, new)
+        else:
+            self._go_along(stage)
+        self._known |= {value: f"{name}[u][e]" for name, value in new}
+        self._join(stage)
+
+    def _number(self, fold: Reduce) -> int:
+        """The place of a fold among all."""
+        folds = [f for s in self._plan.stages for f in s.known]
+        return folds.index(fold)
+
+    def _read_carried(self, number: int) -> None:
+        """All loads that begin with this stage, before the first value is needed."""
+        plan, add = self._plan, self._body.add
+        slots = [s for s, begin in plan.carried.begin.items() if begin == number]
+        if not slots:
+            return
+        for slot in slots:
+            operand = self._nest.loads[slot]
+            add(text.declare(f"x{slot}", operand, plan.run, f"[{plan.share}]"))
+        self._open_share(True)
+        for slot in slots:
+            operand = self._nest.loads[slot]
+            name = f"x{slot}[u]"
+            add(text.read(name, operand, plan.run, self._axes, plan.indexing))
+        self._close_share()
+
+    def _make_row_values(self, roots: Sequence[Expr]) -> None:
+        """What is the same at all points of a row, once."""
+        values = [
+            e
+            for e in text.order(roots, self._known)
+            if e not in self._differs
+            and e not in self._known
+            and type(e) is not Lit
+            and type(e) is not Reduce
+        ]
+        lines, names = text.values(
+            values, self._load, text.coordinate(Run(-1, 1)), self._known, "s",
+            self._row_values,
+        )  # fmt: skip
+        self._row_values += len(lines)
+        self._body.add(*lines)
+        self._known |= dict(zip(values, names))
+
+    def _hide_row_values(self, stage: Stage) -> None:
+        """Keep the compiler from keeping what is to be computed again.
+
+        It would find that the values are the same as in an earlier stage, and carry
+        them in more registers than there are.
+        """
+        needed = [
+            e
+            for e in text.order(stage.roots, self._known)
+            if type(e) is Apply and e in self._differs and e not in self._known
+        ]
+        again = [a for e in needed if e in self._made for a in e.args]
+        for value in dict.fromkeys(a for a in again if a in self._known):
+            if value in self._differs:
+                name = self._known[value]
+                if not name.startswith("apart"):
+                    self._known[value] = f"apart({name})"
+            else:
+                name, kind = f"h{self._hidden}", computed(value.dtype)
+                self._body.add(f"const {kind} {name} = apart({self._known[value]});")
+                self._known[value] = name
+                self._hidden += 1
+        self._made |= set(needed)
+
+    def _new_kept(self, stage: Stage) -> list[tuple[str, Expr]]:
+        """The values that this stage makes for later ones, with their names."""
+        kept = self._plan.carried.kept
+        needed = set(text.order(stage.roots, self._known))
+        return [
+            (f"k{number}", value)
+            for number, value in enumerate(kept)
+            if value in needed and value not in self._known
+        ]
+
+    def _open_share(self, coordinates: bool) -> None:
+        """Over the runs of a lane; the last of them may be missing."""
+        plan, indexing, add = self._plan, self._plan.indexing, self._body.add
+        lanes, share = plan.lanes, plan.share
+        linear = indexing.linear
+        whole = plan.runs % lanes == 0
+        add("#pragma unroll", f"for (int u = 0; u < {share}; ++u) {{")
+        if coordinates or not whole:
+            add(f"const {linear} number = lane + u * {lanes}u;")
+        if not whole:
+            early = f"u < {share - 1} || " if share > 1 else ""
+            add(f"if ({early}number < {indexing.number(plan.runs)}) {{")
+        if coordinates:
+            self._place(f"number * {plan.run.length}u")
+
+    def _close_share(self) -> None:
+        whole = self._plan.runs % self._plan.lanes == 0
+        self._body.add(*(["}"] if whole else ["}", "}"]))
+
+    def _place(self, place: str) -> None:
+        """The coordinates of point number ``place`` of the row."""
+        nest, indexing = self._nest, self._plan.indexing
+        axes = self._axes[nest.parallel :]
+        self._body.add(
+            f"const {indexing.linear} place = {place};",
+            *text.coordinates("place", axes, nest, indexing),
+        )
+
+    def _go_over_registers(self, stage: Stage, new: list[tuple[str, Expr]]) -> None:
+        needed = set(text.order([*stage.roots], self._known))
+        moves = stage.outputs or any(
+            type(e) is Index or (type(e) is Load and self._is_read_here(e.slot))
+            for e in needed & self._differs
+        )
+        self._open_share(bool(moves))
+        self._points(stage, self._plan.run, new)
+        self._close_share()
+
+    def _go_along(self, stage: Stage) -> None:
+        """A loop over the runs of the row, or of the block's chunk, then the rest."""
+        plan, indexing, run, add = (
+            self._plan, self._plan.indexing, self._plan.run, self._body.add,
+        )  # fmt: skip
+        linear = indexing.linear
+        begin, end = "lane", indexing.number(plan.runs)
+        if plan.chunk:
+            begin = f"blockIdx.y * {indexing.number(plan.chunk)} + lane"
+            limit = f"(blockIdx.y + 1) * {indexing.number(plan.chunk)}"
+            add(
+                f"const {linear} limit = {limit};",
+                f"const {linear} end = limit < {end} ? limit : {end};",
+            )
+            end = "end"
+        add(
+            f"#pragma unroll {plan.unroll}",
+            f"for ({linear} number = {begin}; number < {end}; "
+            f"number += {plan.lanes}u) {{",
+        )
+        self._place(f"number * {run.length}u")
+        self._points(stage, run, [])
+        add("}")
+        if plan.rest:
+            last = " && blockIdx.y == gridDim.y - 1" if plan.chunk else ""
+            # One point a lane; where a group has fewer lanes they come round again.
+            add(
+                f"for (u32 over = lane; over < {plan.rest}u{last}; "
+                f"over += {plan.lanes}u) {{",
+            )
+            self._place(f"{indexing.number(plan.runs * run.length)} + over")
+            self._points(stage, Run(run.inner, 1), [])
+            add("}")
+
+    def _is_read_here(self, slot: int) -> bool:
+        """True for a load that differs along the row and is in no register yet."""
+        return slot not in self._plan.carried.begin and not constant_along(
+            self._nest, slot
+        )
+
+    def _load(self, slot: int) -> str:
+        """An element in registers, outside of any run."""
+        return f"x{slot}"
+
+    def _points(self, stage: Stage, run: Run, new: list[tuple[str, Expr]]) -> None:
+        """The points of one run: read, compute, accumulate, write."""
+        nest, indexing, add = self._nest, self._plan.indexing, self._body.add
+        roots = [*stage.roots, *[value for _, value in new]]
+        for slot in text.used_slots(roots, self._known):
+            if self._is_read_here(slot):
+                operand = nest.loads[slot]
+                add(
+                    text.declare(f"x{slot}", operand, run),
+                    text.read(f"x{slot}", operand, run, self._axes, indexing),
+                )
+
+        def load(slot: int) -> str:
+            if constant_along(nest, slot):
+                return f"x{slot}"
+            where = "[u]" if slot in self._plan.carried.begin else ""
+            return text.element(f"x{slot}{where}", nest.loads[slot], run)
+
+        lines, names = text.values(roots, load, text.coordinate(run), self._known)
+        found = iter(names)
+        declare_outputs(self._body, stage.outputs, run)
+        for pair in stage.pairs:
+            kind = computed(pair.second.dtype)
+            add(f"{kind} t{self._number(pair.second)}[{run.length}];")
+        add("#pragma unroll", f"for (int e = 0; e < {run.length}; ++e) {{", *lines)
+        for fold in stage.folds:
+            name = f"a{self._number(fold)}"
+            add(f"{name} = {join(fold)}::of({name}, {next(found)});")
+        for pair in stage.pairs:
+            add(f"t{self._number(pair.second)}[e] = {next(found)};")
+        count = len(stage.outputs)
+        fill_outputs(self._body, stage.outputs, [next(found) for _ in range(count)])
+        for name, _ in new:
+            add(f"{name}[u][e] = {next(found)};")
+        add("}")
+        for pair in stage.pairs:
+            number = self._number(pair.second)
+            add(f"a{number}.take(t{number});")
+        if stage.outputs:
+            self._open_active("")
+            write_outputs(self._body, stage.outputs, run, self._axes, indexing)
+            self._close_active("")
+
+    # --- joining ------------------------------------------------------------------
+
+    def _join(self, stage: Stage) -> None:
+        """Every lane gets the results of the stage's folds."""
+        for fold in stage.folds:
+            number = self._number(fold)
+            kind = computed(fold.dtype)
+            joined = self._joined(f"a{number}", join(fold), kind, number)
+            value = joined if self._plan.chunk else rounded(joined, fold.dtype)
+            self._body.add(f"const {kind} r{number} = {value};")
+            self._known[fold] = f"r{number}"
+        for pair in stage.pairs:
+            kind, ctype = computed(pair.second.dtype), pair.ctype
+            first, second = self._number(pair.first), self._number(pair.second)
+            joined = self._joined(f"a{second}", "JoinStates", ctype, second)
+            self._body.add(
+                f"const {ctype} pair{second} = {joined};",
+                f"const {kind} r{first} = "
+                f"{rounded(f'pair{second}.first()', pair.first.dtype)};",
+            )
+            self._known[pair.first] = f"r{first}"
+            self._make_row_values([pair.offset])
+            offset = self._known[pair.offset]
+            value = rounded(f"pair{second}.second({offset})", pair.second.dtype)
+            self._body.add(f"const {kind} r{second} = {value};")
+            self._known[pair.second] = f"r{second}"
+
+    def _joined(self, name: str, joins: str, ctype: str, number: int) -> str:
+        lanes = self._plan.lanes
+        if lanes > WARP:
+            warps = lanes // WARP
+            self._body.add(f"__shared__ {ctype} shared{number}[{warps}];")
+            return f"fold_block<{joins}, {warps}>({name}, shared{number})"
+        return f"fold_lanes<{joins}, {lanes}>({name})" if lanes > 1 else name
+
+    # --- what is one value a row --------------------------------------------------
+
+    def _open_active(self, more: str) -> None:
+        terms = [t for t in ("" if self._all_active else "active", more) if t]
+        if terms:
+            self._body.add(f"if ({' && '.join(terms)}) {{")
+
+    def _close_active(self, more: str) -> None:
+        if more or not self._all_active:
+            self._body.add("}")
+
+    def _write_chunks(self) -> list[tuple[Argument, str]]:
+        arguments = []
+        row = "row" if self._all_active else "point"
+        where = f"blockIdx.y * {self._plan.indexing.number(self._nest.rows)} + {row}"
+        self._open_active("lane == 0")
+        for number, fold in enumerate(self._plan.stages[0].folds):
+            kind = storage(carried(fold.dtype))
+            arguments.append((Argument("scratch", number), kind))
+            value = self._known[fold]
+            self._body.add(f"scratch{number}[{where}] = narrow<{kind}>({value});")
+        self._close_active("lane == 0")
+        return arguments
+
+    def _write_once(self, outputs: list[Output]) -> None:
+        if not outputs:
+            return
+        indexing, single = self._plan.indexing, Run(-1, 1)
+        self._open_active("lane == 0")
+        lines, names = text.values(
+            [o.expr for o in outputs], self._load, text.coordinate(single), self._known
+        )
+        self._body.add(*lines)
+        for output, name in zip(outputs, names):
+            kind, register = storage(output.target.dtype), _register(output)
+            self._body.add(
+                f"const {kind} {register} = narrow<{kind}>({name});",
+                text.write(
+                    f"&{register}", output.target, single, self._row_axes, indexing
+                ),
+            )
+        self._close_active("lane == 0")

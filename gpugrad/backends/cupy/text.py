@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 from gpugrad.backends.cupy import scalar
 from gpugrad.backends.cupy.layout import Argument, Nest, Operand, access_width
 from gpugrad.backends.cupy.literals import computed, literal, storage
-from gpugrad.kir.scalar import Apply, Expr, Index, Lit, Load, Reduce, children
+from gpugrad.kir.scalar import Apply, Expr, Index, Lit, Load, children
 
 _POINTERS: Final = {"load": "in", "store": "out", "scratch": "scratch"}
 _NAME: Final = "@name@"
 # From this cost (scalar.cost) on a kernel may fill the registers.
 DEAR: Final = 1000
+# Of a multiprocessor.
+_REGISTERS: Final = 65536
 
 
 class Kernel(NamedTuple):
@@ -74,8 +76,8 @@ class Body:
 # --- values -----------------------------------------------------------------------
 
 
-def _order(roots: Iterable[Expr], stops: dict[Reduce, str]) -> Iterator[Expr]:
-    """Arguments before users, and nothing below a fold that has its value."""
+def order(roots: Iterable[Expr], stops: Collection[Expr]) -> Iterator[Expr]:
+    """Arguments before users, and nothing below what has its value."""
     seen: set[Expr] = set()
     stack = [(root, False) for root in reversed(list(roots))]
     while stack:
@@ -94,21 +96,24 @@ def values(
     roots: Sequence[Expr],
     load: Callable[[int], str],
     index: Callable[[int], str],
-    folds: dict[Reduce, str],
+    known: Mapping[Expr, str],
+    prefix: str = "v",
+    first: int = 0,
 ) -> tuple[list[str], list[str]]:
     """The lines that compute ``roots`` at one point, and the name of each value.
 
     ``load`` gives the C text of a load's element in memory, ``index`` that of a
-    coordinate, ``folds`` the names of the folds that are known.
+    coordinate, ``known`` the names of values that need no line, all folds among them.
+    New names are ``prefix`` and a number from ``first`` on.
     """
     lines: list[str] = []
     names: dict[Expr, str] = {}
-    for expr in _order(roots, folds):
+    for expr in order(roots, known):
+        if expr in known:
+            names[expr] = known[expr]
+            continue
         if type(expr) is Lit:
             names[expr] = literal(expr.value, expr.dtype)
-            continue
-        if type(expr) is Reduce:
-            names[expr] = folds[expr]
             continue
         if type(expr) is Load:
             text = f"widen({load(expr.slot)})"
@@ -117,27 +122,26 @@ def values(
         else:
             assert type(expr) is Apply
             text = scalar.text(expr, [names[a] for a in expr.args])
-        name = f"v{len(lines)}"
+        name = f"{prefix}{first + len(lines)}"
         names[expr] = name
         lines.append(f"const {computed(expr.dtype)} {name} = {text};")
     return lines, [names[r] for r in roots]
 
 
-def used_slots(roots: Iterable[Expr], folds: Iterable[Reduce]) -> list[int]:
-    """The loads that ``roots`` need when the values of ``folds`` are known."""
-    stops = dict.fromkeys(folds, "")
-    return sorted(e.slot for e in _order(roots, stops) if type(e) is Load)
+def used_slots(roots: Iterable[Expr], known: Collection[Expr]) -> list[int]:
+    """The loads that ``roots`` need when the values of ``known`` are."""
+    return sorted(e.slot for e in order(roots, known) if type(e) is Load)
 
 
 def price(roots: Iterable[Expr]) -> int:
     """What an element costs (scalar.cost)."""
-    return sum(scalar.cost(e) for e in _order(roots, {}) if type(e) is Apply)
+    return sum(scalar.cost(e) for e in order(roots, {}) if type(e) is Apply)
 
 
 def needed_headers(roots: Iterable[Expr], extra: Iterable[str] = ()) -> tuple[str, ...]:
     """The headers that the expressions' functions are in."""
     found = {"types.cuh", "index.cuh", *extra}
-    for expr in _order(roots, {}):
+    for expr in order(roots, {}):
         if expr.dtype.is_complex:
             found.add("complex.cuh")
         if type(expr) is Apply:
@@ -271,7 +275,7 @@ def point_values(
     nest: Nest,
     run: Run,
     roots: Sequence[Expr],
-    folds: dict[Reduce, str],
+    folds: Mapping[Expr, str],
     axes: Sequence[int],
     indexing: Indexing,
 ) -> tuple[list[str], list[str]]:
@@ -304,22 +308,26 @@ def make_kernel(
     roots: Sequence[Expr],
     grid: tuple[int, int, int],
     block: tuple[int, int, int],
+    headers: Iterable[str] = (),
+    partial: bool = False,
+    registers: int = 64,
 ) -> Kernel:
     """A kernel that computes ``roots``.
 
     ``arguments`` have their element's type. Only what a kernel does not write is
-    declared const, and read through the read-only cache.
+    declared const, and read through the read-only cache; ``partial`` results go to
+    scratch memory. ``headers``: beyond those of the expressions. ``registers``: how
+    many a thread may have.
     """
-    headers = needed_headers(roots, () if kind == "map" else ("reduce.cuh",))
-    written = {"store"} | ({"scratch"} if kind.endswith("split") else set())
+    headers = needed_headers(roots, headers)
+    written = {"store"} | ({"scratch"} if partial else set())
     parameters = ", ".join(
         f"{'' if a.kind in written else 'const '}{ctype}* __restrict__ {pointer(a)}"
         for a, ctype in arguments
     )
     threads = block[0] * block[1] * block[2]
-    # Without a number of blocks the assembler keeps to 32 registers and rather spills;
-    # dear functions need more than four blocks would leave them.
-    blocks = 1 if price(roots) >= DEAR else 4
+    # Without a number of blocks the assembler keeps to 32 registers and rather spills.
+    blocks = 1 if price(roots) >= DEAR else max(1, _REGISTERS // registers // threads)
     bounds = f"__launch_bounds__({threads}, {blocks})"
     pointers = tuple(a for a, _ in arguments)
     return named_kernel(kind, headers, bounds, parameters, body, grid, block, pointers)
