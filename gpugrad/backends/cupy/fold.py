@@ -46,7 +46,8 @@ def make_fold(nest: Nest) -> Lowered:
         if chunk is None:
             return Lowered((rows.make_rows(plan),))
         chunks = -(-plan.runs // chunk)
-        first = rows.make_rows(plan._replace(chunk=chunk))
+        cut = plan._replace(lanes=THREADS, block=THREADS, chunk=chunk)
+        first = rows.make_rows(cut)
     else:
         tile = columns.plan(nest, stage)
         chunk = _column_chunk(nest, tile)
@@ -77,7 +78,7 @@ def _row_chunk(nest: Nest, plan: Plan) -> int | None:
     """How many runs a block takes of a fold that is cut; None if it is not."""
     if nest.rows >= _ENOUGH_BLOCKS or nest.length < 4 * _LEAST_ROW_CHUNK:
         return None
-    if plan.share or plan.lanes != THREADS:
+    if plan.share or plan.lanes < THREADS:
         return None
     wanted = -(-_WANTED_BLOCKS // nest.rows)
     chunks = min(wanted, nest.length // _LEAST_ROW_CHUNK)

@@ -113,11 +113,6 @@ def plan(nest: Nest, alone: bool = False) -> Plan:
     return _resident(nest, alone) or _walk(nest, stages(nest, pairs(nest)), alone)
 
 
-def plan_cut(nest: Nest) -> Plan:
-    """The way to fold rows that may be cut in chunks: one stage, no pairs."""
-    return _walk(nest, stages(nest), False)
-
-
 def run_words(nest: Nest, length: int) -> int:
     """The registers that a run of every operand takes, in 4-byte words."""
     return sum(max(o.dtype.itemsize * length // 4, 1) for o in nest.operands)
@@ -201,7 +196,8 @@ def _walk(nest: Nest, passes: Sequence[Stage], alone: bool) -> Plan:
             lanes *= 2
         if nest.length > _WARP_ROW:
             lanes = THREADS
+            while lanes < _FULL_BLOCK and nest.rows * lanes < 2 * _ENOUGH_THREADS:
+                lanes *= 2
     unroll = 4 if cost * length <= _UNROLLED_COST else 1
-    return Plan(
-        nest, list(passes), Run(inner, length), lanes, THREADS, runs, rest, unroll
-    )
+    run, block = Run(inner, length), max(lanes, THREADS)
+    return Plan(nest, list(passes), run, lanes, block, runs, rest, unroll)
