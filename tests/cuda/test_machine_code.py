@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 
+from gpugrad import dtypes
 from gpugrad.backends.cupy.calls import CALLS
 from gpugrad.backends.cupy.codegen import lower
 from gpugrad.backends.cupy.text import Kernel, module_source
@@ -13,6 +15,7 @@ from gpugrad.kir.program import Group
 from gpugrad.kir.scalar import Apply, postorder
 from tests.cuda import calls, catalogue
 from tests.cuda.nvidia import ARCHS, Report, build, build_all, faults, require_tools
+from tests.cuda.row_programs import PROGRAMS, row_groups
 
 pytestmark = pytest.mark.nvrtc
 
@@ -32,12 +35,42 @@ def kernels() -> dict[str, tuple[str, Kernel, bool]]:
         framed = _may_keep_a_frame(case.group)
         for kernel in lower(case.group).kernels:
             found.setdefault(kernel.name, (case.name, kernel, framed))
+    for row, kernel in row_kernels().items():
+        found.setdefault(kernel.name, (f"{row}", kernel, False))
     for family in calls.FAMILIES.values():
         for call in family():
             lowered = CALLS[call.call.name](call.call)
             assert lowered is not None, call.name
             for kernel in lowered.kernels:
                 found.setdefault(kernel.name, (call.name, kernel, False))
+    return found
+
+
+class Row(NamedTuple):
+    """A step that folds by rows, one of those of a program."""
+
+    program: str
+    length: int
+    dtype: str
+    step: int
+    loads: int  # that are one element a row
+    stores: int
+
+
+@cache
+def row_kernels() -> dict[Row, Kernel]:
+    """Each program in every variant of row_plan.py."""
+    found = {}
+    for program in PROGRAMS:
+        for length in (64, 1024, 4096, 32000, 100000):
+            for dtype in (dtypes.float32, dtypes.float16):
+                groups = row_groups(program, 1 << 14, length, dtype)
+                for number, group in enumerate(groups):
+                    (kernel,) = lower(group).kernels
+                    loads = sum(v.strides[1] == 0 for v in group.loads)
+                    stores = sum(s.view.shape[1] == 1 for s in group.stores)
+                    row = Row(program, length, dtype.name, number, loads, stores)
+                    found[row] = kernel
     return found
 
 
@@ -85,6 +118,30 @@ def test_vectors_are_moved_16_bytes_at_a_time(reports):
             if not loads or not stores:
                 narrow.append((layout.name, dtype.name, loads, stores))
     assert not narrow
+
+
+def test_rows_are_moved_16_bytes_at_a_time(reports):
+    """All but what is one element a row."""
+    narrow = []
+    for row, kernel in row_kernels().items():
+        report = reports[kernel.name]
+        loads, stores = report.wide_accesses
+        others = report.count(r"\bLDG\b") - loads, report.count(r"\bSTG\b") - stores
+        if not loads or others != (row.loads, row.stores):
+            narrow.append((row, loads, stores, others))
+    assert not narrow
+
+
+def test_rows_in_registers_leave_room_for_enough_bytes(reports):
+    """1,024 threads on a multiprocessor, or 512 of those that hold more."""
+    crowded = []
+    for row, kernel in row_kernels().items():
+        registers, threads = reports[kernel.name].registers, kernel.block[0]
+        # Registers are given out in eights.
+        blocks = 65536 // (-(-registers // 8) * 8 * threads)
+        if blocks * threads < 512:
+            crowded.append((row, registers, threads))
+    assert not crowded
 
 
 def test_cheap_kernels_leave_room_for_other_blocks(reports):

@@ -56,6 +56,8 @@ _RESIDENT_COST: Final = 2048
 # Longer rows are a block's to walk along, shorter ones a warp's or part of one.
 _WARP_ROW: Final = 2048
 _UNROLLED_COST: Final = 64
+# Lanes are added to a long row only as long as each has so many runs of it.
+_LEAST_RUNS: Final = 16
 # Registers that a run of all operands may fill, in 4-byte words.
 RUN_WORDS: Final = 48
 
@@ -149,9 +151,9 @@ def _resident(nest: Nest, alone: bool) -> Plan | None:
     if len(passes) == 1 and lanes > THREADS:
         return None  # a single walk reads the row once as well
     run = Run(inner, length)
-    block = max(lanes, THREADS if lanes <= WARP else lanes)
+    block = THREADS if lanes <= WARP else lanes
     share = -(-runs // lanes)
-    return Plan(nest, passes, run, lanes, block, runs, 0, share, share, carried)
+    return Plan(nest, passes, run, lanes, block, runs, 0, 1, share, carried)
 
 
 def _widest(nest: Nest) -> int:
@@ -196,7 +198,10 @@ def _walk(nest: Nest, passes: Sequence[Stage], alone: bool) -> Plan:
             lanes *= 2
         if nest.length > _WARP_ROW:
             lanes = THREADS
-            while lanes < _FULL_BLOCK and nest.rows * lanes < 2 * _ENOUGH_THREADS:
+            while cost < text.DEAR and lanes < _FULL_BLOCK:
+                few = nest.rows * lanes < 2 * _ENOUGH_THREADS
+                if not few or runs < 2 * lanes * _LEAST_RUNS:
+                    break
                 lanes *= 2
     unroll = 4 if cost * length <= _UNROLLED_COST else 1
     run, block = Run(inner, length), max(lanes, THREADS)
