@@ -24,7 +24,7 @@ from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.runtime import fetches
 from gpugrad.runtime.accepts import Accepts, accepts
 from gpugrad.runtime.eager import EagerTensor, flatten
-from gpugrad.runtime.plan import Context, Plan, step_error
+from gpugrad.runtime.plan import RUNS_WITHIN, Context, Plan, step_error
 from gpugrad.runtime.session import BaseSession
 
 
@@ -426,7 +426,12 @@ def _run_arrays(ready: _Ready, arrays: Sequence[Any]) -> Any:
         session._runs = number = session._runs + 1
         store, compiled = session._store, plan.straight
         if compiled is not None and compiled.generation == store.generation:
-            results = plan.run_straight(compiled, arrays, store, backend, number)
+            try:
+                step = number * RUNS_WITHIN + 1
+                results = compiled.run(arrays, store.arrays, step)
+            except StepError as error:
+                context = Context(store, backend, number)
+                results = plan.run_again(error, compiled, arrays, context)
         else:
             context = Context(store, backend, number)
             results = plan.run(arrays, tuple([a.shape for a in arrays]), context)

@@ -42,7 +42,7 @@ _VERSIONS_KEPT = 4
 _MANY_VERSIONS = 32
 # Runs inside one run (loop iterations) draw their own random numbers: each run has
 # this many to give away.
-_RUNS_WITHIN = 1 << 20
+RUNS_WITHIN = 1 << 20
 
 
 _log = logging.getLogger("gpugrad")
@@ -73,7 +73,7 @@ class Context:
         self.generation = store.generation
         self.private = False
         self.owned: set[int] = set()
-        self.step = number * _RUNS_WITHIN
+        self.step = number * RUNS_WITHIN
 
     def next_step(self) -> int:
         """A number that no other program run over this store gets."""
@@ -118,8 +118,8 @@ class Context:
 class _Compiled:
     """A stage ready to run, for one set of shapes.
 
-    Where it is all of a run, ``accepts`` takes feeds that are ready as they are, and
-    ``scalars`` are the places of results of rank 0.
+    Where it is all of a run, ``accepts`` takes feeds that are ready as they are, for
+    ``run``, the executable's, and ``scalars`` are the places of results of rank 0.
     """
 
     __slots__ = (
@@ -134,6 +134,7 @@ class _Compiled:
         "host",
         "known",
         "program",
+        "run",
         "scalars",
         "shapes",
         "stop",
@@ -163,10 +164,13 @@ class _Compiled:
         self.fresh_slots: tuple[int, ...] = ()
         self.dead: tuple[int, ...] = ()
         self.accepts: Accepts | None = None
+        self.run: Any = None
         self.scalars: list[int] = []
 
     def accept_arrays(self, array_type: type) -> None:
-        """Make ``accepts`` and ``scalars``."""
+        """Make ``accepts``, ``run`` and ``scalars``."""
+        assert self.executable is not None
+        self.run = self.executable.run
         shapes = [shape for _, shape in self.shapes]
         dtypes = [buffer.dtype.np_dtype for buffer in self.program.inputs]
         self.accepts = accepts(list(zip(dtypes, shapes)), array_type)
@@ -238,21 +242,15 @@ class Plan:
         results = self.call(feeds, context)
         return results if self.order is None else _distinct(results)
 
-    def run_straight(
+    def run_again(
         self,
+        error: StepError,
         compiled: _Compiled,
         feeds: Sequence[Array],
-        store: VariableStore,
-        backend: Backend,
-        number: int,
+        context: Context,
     ) -> list[Array]:
-        """run() for what was ``straight``, on feeds that it accepts."""
-        step = number * _RUNS_WITHIN + 1
-        try:
-            return compiled.executable.run(feeds, store.arrays, step)  # type: ignore[union-attr]
-        except StepError as error:
-            _refuse_to_run_again(compiled.program, error)
-        context = Context(store, backend, number)
+        """The results after all, if ``compiled.run`` failed for want of memory."""
+        _refuse_to_run_again(compiled.program, error)
         context.next_step()
         return self._execute_again(compiled, feeds, context)
 

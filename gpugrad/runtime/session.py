@@ -16,7 +16,7 @@ from gpugrad.graph import build, sessions
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.runtime import devices, feeds, fetches
-from gpugrad.runtime.plan import Context, Plan, step_error
+from gpugrad.runtime.plan import RUNS_WITHIN, Context, Plan, step_error
 from gpugrad.runtime.variables import VariableStore
 
 # Distinct (fetches, feed keys) whose plans a session keeps; the oldest goes first.
@@ -174,7 +174,11 @@ class BaseSession:
         feed_dict = {} if feed_dict is None else feed_dict
         if type(feed_dict) is dict:
             try:
-                prepared = self._flat.get(_flat_key(fetches, feed_dict))
+                # _flat_key(), without the call.
+                if kind is list or kind is tuple:
+                    prepared = self._flat.get((kind, *fetches, None, *feed_dict))
+                else:
+                    prepared = self._flat.get((fetches, None, *feed_dict))
             except TypeError:  # not hashable
                 prepared = None
             if prepared is not None:
@@ -222,7 +226,12 @@ class BaseSession:
             if compiled.generation != store.generation or self._closed:
                 return None
             self._runs = number = self._runs + 1
-            results = plan.run_straight(compiled, arrays, store, self._backend, number)
+            try:
+                step = number * RUNS_WITHIN + 1
+                results = compiled.run(arrays, store.arrays, step)
+            except StepError as error:
+                context = Context(store, self._backend, number)
+                results = plan.run_again(error, compiled, arrays, context)
         except StepError as error:
             raise step_error(error) from error.cause
         finally:

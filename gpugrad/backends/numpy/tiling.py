@@ -21,6 +21,7 @@ from gpugrad.kir.space import Buffer, Shape, View, contiguous_strides
 _SHORT: Final = 256
 # Scratch arrays that are alive at a time, at most, in nearly every group.
 _ALIVE: Final = 4
+_WIDEST: Final = 16  # bytes of an element
 # Nanoseconds: a ufunc's inner loop, folds of one row, and an element more in another
 # order of axes, whose copy takes half of that. Measured on NumPy 2.4, AVX-512.
 _LOOP_NS, _SUM_ROW_NS, _FOLD_ROW_NS, _TURN_NS = 5.5, 6.0, 68.0, 0.8
@@ -122,9 +123,14 @@ def passes(group: Group, tile_bytes: int, numbers: Iterator[int]) -> list[Pass] 
     ``tile_bytes``: what the arrays of a tile may take up together. ``numbers`` are for
     the buffers between passes.
     """
-    size = _tile_size(group, tile_bytes)
     points = prod(group.extents)
-    if points == 0 or 4 * points < size or not group.stores:
+    if points == 0 or not group.stores:
+        return None
+    most = len(group.loads) + len(group.stores) + _ALIVE
+    if 4 * points < tile_bytes // (most * _WIDEST):
+        return None  # whatever is computed
+    size = _tile_size(group, tile_bytes)
+    if 4 * points < size:
         return None
     group = merged(group)
     lengths = _whole_folds(group, size)

@@ -47,6 +47,8 @@ def computed_in_place(program: Program) -> Tail:
     variable has changed.
     """
     nothing = Tail({}, 0, ())
+    if not program.commits:
+        return nothing
     old = dict(program.variables)
     wanted = {c.view.buffer.id: c for c in program.commits}
     writes = Counter(v.buffer.id for step in program.steps for v in step.writes)
