@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from gpugrad import dtypes, shapes
 from gpugrad.backends.base import Array, Backend, StepError
 from gpugrad.compiler.schedule import schedule
 from gpugrad.dtypes import DType
+from gpugrad.errors import OpError
 from gpugrad.graph import build, constant
 from gpugrad.graph.defaults import graph_context
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.spec import REGISTRY
 from gpugrad.graph.tensor import Tensor
 from gpugrad.runtime import devices
-from gpugrad.runtime.plan import Context, Plan, step_error
+from gpugrad.runtime.context import RUNS_WITHIN, Context
+from gpugrad.runtime.plan import Plan, step_error
 from gpugrad.runtime.variables import VariableStore
 
 
@@ -143,7 +145,10 @@ def _operator(name: str) -> Callable[..., Any]:
     def method(self: EagerTensor, *others: Any) -> Any:
         if any(isinstance(o, Tensor) for o in others):
             return NotImplemented
-        return run_now(lambda *args: getattr(args[0], name)(*args[1:]), (self, *others))
+        return run_now(operate, (self, *others))
+
+    def operate(*args: Any) -> Any:
+        return getattr(args[0], name)(*args[1:])
 
     method.__name__ = name
     return method
@@ -196,7 +201,7 @@ def _function(self: EagerTensor, func: Any, types: Any, args: Any, kwargs: Any) 
     function = REGISTRY.numpy.get(func)
     if function is None:
         return NotImplemented
-    return run_now(lambda *a: function(*a, **kwargs), args)
+    return run_now(function, args, kwargs)
 
 
 EagerTensor.__array_ufunc__ = _ufunc  # type: ignore[attr-defined]
@@ -205,9 +210,23 @@ EagerTensor.__array_function__ = _function  # type: ignore[attr-defined]
 
 # --- running a piece of graph at once -------------------------------------------------
 
+# Distinct calls whose plans are kept, the oldest goes first, and the bytes that each
+# may hold between runs; few hold any.
+_KEPT: Final = 512
+_KEPT_BYTES: Final = 1 << 18
+
 _lock = threading.Lock()
 _store = VariableStore()
 _runs = 0
+_kept: dict[Any, _Kept] = {}
+
+
+class _Kept(NamedTuple):
+    """A call that has been built and compiled: its plan, and how results come back."""
+
+    plan: Plan
+    rebuild: Callable[[Sequence[Any]], Any]
+    dtypes: list[DType]
 
 
 def is_value(value: Any) -> bool:
@@ -216,44 +235,87 @@ def is_value(value: Any) -> bool:
 
 
 def run_now(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Any = None
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Any = None,
+    same: Any = None,
 ) -> Any:
     """Build ``function(*args, **kwargs)`` in a graph of its own and give the values.
 
     Values among the arguments (also inside lists) enter as placeholders of their shape.
+    What was built is kept for arguments of these kinds, if they are values and Python's
+    own constants. ``same`` stands for a function that is not the same object each time.
+    """
+    backend = devices.backend()
+    named = kwargs or {}
+    values: list[Any] = []
+    key = None
+    try:
+        parts = [_kind(value, values) for value in (*named.values(), *args)]
+        key = (same or function, backend, *named, None, *parts)
+    except _NoKey:
+        pass
+    kept = None if key is None else _kept.get(key)
+    if kept is not None:
+        results = _run_kept(kept, values, backend)
+        if results is not None:
+            return kept.rebuild(results)
+    return _build_and_run(function, args, named, backend, key)
+
+
+def _run_kept(kept: _Kept, values: Sequence[Any], backend: Backend) -> Any:
+    """The results again; None if it fails.
+
+    What fails is built anew, for its message to name the line of this call.
     """
     global _runs
-    backend = devices.backend()
+    arrays = [_array(value, backend)[0] for value in values]
+    plan = kept.plan
+    with _lock:
+        _runs += 1
+        compiled = plan.straight
+        try:
+            if compiled is not None and compiled.generation == _store.generation:
+                step = _runs * RUNS_WITHIN + 1
+                results = compiled.run(arrays, _store.arrays, step)
+            else:
+                context = Context(_store, backend, _runs)
+                results = plan.run(arrays, tuple([a.shape for a in arrays]), context)
+        except (StepError, OpError):
+            return None
+    return [EagerTensor(r, d, backend) for r, d in zip(results, kept.dtypes)]
+
+
+def _build_and_run(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    named: dict[str, Any],
+    backend: Backend,
+    key: Any,
+) -> Any:
+    global _runs
     graph = Graph()
     fed: list[Tensor] = []
     arrays: list[Array] = []
 
     def enter(value: Any) -> Any:
-        if isinstance(value, (list, tuple)) and any(
-            isinstance(v, EagerTensor) for v in value
-        ):
+        if _holds_values(value):
             return type(value)(enter(v) for v in value)
         if not is_value(value):
             return value
-        dtype = getattr(value, "dtype", None)
-        if not isinstance(dtype, DType):
-            host = constant.to_array(value)
-            dtype = dtypes.of_numpy(host.dtype)
-            value = host
-        array = backend.to_device(
-            value.array if isinstance(value, EagerTensor) else value, dtype
-        )
+        array, dtype = _array(value, backend)
         tensor = graph.apply("Placeholder", dtype=dtype, shape=tuple(array.shape))
         fed.append(tensor)
         arrays.append(array)
         return tensor
 
     with graph_context(graph):
-        named = {key: enter(value) for key, value in (kwargs or {}).items()}
-        result = function(*[enter(a) for a in args], **named)
+        entered = {name: enter(value) for name, value in named.items()}
+        result = function(*[enter(a) for a in args], **entered)
     flat, rebuild = flatten(result)
     tensors = [graph.convert(t) for t in flat]
     plan = Plan(schedule(tensors, [], fed))
+    kept = _Kept(plan, rebuild, [t.dtype for t in tensors])
     with _lock:
         _runs += 1
         context = Context(_store, backend, _runs)
@@ -261,19 +323,83 @@ def run_now(
             values = plan.run(arrays, tuple(tuple(a.shape) for a in arrays), context)
         except StepError as error:
             raise step_error(error) from error.cause
-    return rebuild([EagerTensor(v, t.dtype, backend) for v, t in zip(values, tensors)])
+        if key is not None and plan.single and plan.held_bytes() <= _KEPT_BYTES:
+            _kept[key] = kept
+            while len(_kept) > _KEPT:
+                del _kept[next(iter(_kept))]
+    return rebuild([EagerTensor(v, d, backend) for v, d in zip(values, kept.dtypes)])
+
+
+def _holds_values(value: Any) -> bool:
+    """True for a list or tuple whose items become inputs."""
+    return isinstance(value, (list, tuple)) and any(
+        isinstance(v, EagerTensor) for v in value
+    )
+
+
+def _array(value: Any, backend: Backend) -> tuple[Array, DType]:
+    """A value as an array of the device, and its dtype."""
+    if isinstance(value, EagerTensor):
+        array = value.array
+        if type(array) is not backend.xp.ndarray:
+            array = backend.to_device(array, value.dtype)
+        return array, value.dtype
+    host = constant.to_array(value)
+    dtype = dtypes.of_numpy(host.dtype)
+    return backend.to_device(host, dtype), dtype
+
+
+class _NoKey(Exception):
+    """An argument of which it is not known when it is the same as another."""
+
+
+_CONSTANTS: Final = (int, bool, str, bytes, type(None), type(...), type, DType)
+
+
+def _kind(value: Any, values: list[Any]) -> Any:
+    """What makes calls with ``value`` the same; values are put into ``values``."""
+    kind = type(value)
+    if kind is EagerTensor:
+        values.append(value)
+        return value.dtype, value.array.shape
+    if kind is np.ndarray or isinstance(value, np.generic):
+        if value.dtype.hasobject:
+            raise _NoKey  # the dtype is that of the objects
+        values.append(value)
+        return value.dtype, value.shape
+    if kind in _CONSTANTS:
+        return kind, value
+    if kind is slice:
+        return kind, _kind((value.start, value.stop, value.step), values)
+    if kind is float or kind is complex:
+        return kind, repr(value)  # NaN is not itself, and 0.0 is -0.0
+    if kind is list or kind is tuple:
+        if _holds_values(value):
+            return (kind, *[_kind(v, values) for v in value])
+        inside: list[Any] = []
+        parts = (kind, *[_kind(v, inside) for v in value])
+        if not inside:
+            return parts
+    raise _NoKey
 
 
 def apply_now(
     op_type: str, args: Sequence[Any], attrs: dict[str, Any], name: str | None
 ) -> Any:
     """One op on values."""
-    return run_now(
-        lambda *inputs: build.get_default_graph().apply(
-            op_type, *inputs, name=name, **attrs
-        ),
-        args,
-    )
+
+    def function(*inputs: Any) -> Any:
+        return build.get_default_graph().apply(op_type, *inputs, name=name, **attrs)
+
+    inside: list[Any] = []
+    same: Any = None
+    try:
+        same = (op_type, *attrs, *[_kind(a, inside) for a in attrs.values()])
+    except _NoKey:
+        inside.append(None)
+    if inside:  # an attribute that is an array: each call is another function
+        same = function
+    return run_now(function, args, None, same)
 
 
 def flatten(result: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:

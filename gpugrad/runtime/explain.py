@@ -17,7 +17,7 @@ from gpugrad.kir.scalar import written
 from gpugrad.kir.space import View
 from gpugrad.runtime import fetches as fetching
 from gpugrad.runtime import memory_plan
-from gpugrad.runtime.plan import Context
+from gpugrad.runtime.context import Context
 from gpugrad.runtime.session import BaseSession
 
 

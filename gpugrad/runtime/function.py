@@ -23,8 +23,9 @@ from gpugrad.graph.spec import REGISTRY
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.runtime import fetches
 from gpugrad.runtime.accepts import Accepts, accepts
+from gpugrad.runtime.context import RUNS_WITHIN, Context
 from gpugrad.runtime.eager import EagerTensor, flatten
-from gpugrad.runtime.plan import RUNS_WITHIN, Context, Plan, step_error
+from gpugrad.runtime.plan import Plan, step_error
 from gpugrad.runtime.session import BaseSession
 
 

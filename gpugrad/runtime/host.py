@@ -12,7 +12,8 @@ from gpugrad.graph.tensor import Operation
 from gpugrad.kir.builder import Site
 
 if TYPE_CHECKING:
-    from gpugrad.runtime.plan import Context, Plan
+    from gpugrad.runtime.context import Context
+    from gpugrad.runtime.plan import Plan
 
 MakePlan = Callable[[Any], "Plan"]
 

@@ -22,12 +22,11 @@ from gpugrad.compiler.schedule import Schedule
 from gpugrad.dtypes import of_numpy
 from gpugrad.errors import InvalidArgumentError, OpError, describe
 from gpugrad.graph.tensor import Operation
-from gpugrad.kir.builder import Handle
 from gpugrad.kir.program import Program, node_of
 from gpugrad.runtime import memory
 from gpugrad.runtime.accepts import Accepts, accepts
+from gpugrad.runtime.context import Context
 from gpugrad.runtime.host import HostStep
-from gpugrad.runtime.variables import VariableStore
 
 # A feed that shapes depend on is part of a plan's key by value; a feed larger than
 # this is never one (sizes and axes are short).
@@ -40,79 +39,8 @@ _BYTES_A_STEP = 1 << 12
 _VERSIONS_KEPT = 4
 # Different sizes of feeds after which a plan says that it compiles for each of them.
 _MANY_VERSIONS = 32
-# Runs inside one run (loop iterations) draw their own random numbers: each run has
-# this many to give away.
-RUNS_WITHIN = 1 << 20
-
 
 _log = logging.getLogger("gpugrad")
-
-
-class Context:
-    """The state that the stages of one run share.
-
-    ``arrays`` are the variables as the run sees them: the store's own list, or,
-    once there are several stages, a ``private`` copy of the list that becomes the
-    store's when the run has succeeded.
-    """
-
-    __slots__ = (
-        "arrays",
-        "backend",
-        "generation",
-        "owned",
-        "private",
-        "step",
-        "store",
-    )
-
-    def __init__(self, store: VariableStore, backend: Backend, number: int) -> None:
-        self.store = store
-        self.backend = backend
-        self.arrays = store.arrays
-        self.generation = store.generation
-        self.private = False
-        self.owned: set[int] = set()
-        self.step = number * RUNS_WITHIN
-
-    def next_step(self) -> int:
-        """A number that no other program run over this store gets."""
-        self.step += 1
-        return self.step
-
-    def made_private(self) -> Context:
-        """The same state, to be changed without showing."""
-        copy = Context(self.store, self.backend, 0)
-        copy.step, copy.generation = self.step, self.generation
-        copy.arrays = list(self.arrays)
-        copy.private = True
-        return copy
-
-    def own(self, slots: Sequence[int]) -> None:
-        """Copy variables that are about to be written, once in a run."""
-        for slot in slots:
-            if slot not in self.owned:
-                self.owned.add(slot)
-                old = self.arrays[slot]
-                self.arrays[slot] = None if old is None else old.copy()
-
-    def publish(self, private: Context) -> None:
-        """Take over what a private copy has become."""
-        self.arrays[:] = private.arrays
-        self.generation = private.generation
-        if not self.private:
-            self.store.generation = private.generation
-
-    def handle(self, op: Operation) -> Handle:
-        """A variable as lowering sees it now."""
-        handle = self.store.handle(op)
-        if self.private:
-            missing = len(self.store.arrays) - len(self.arrays)
-            self.arrays.extend([None] * missing)
-            array = self.arrays[handle.slot]
-            shape = None if array is None else tuple(array.shape)
-            handle = handle._replace(shape=shape)
-        return handle
 
 
 class _Compiled:

@@ -16,7 +16,8 @@ from gpugrad.graph import build, sessions
 from gpugrad.graph.graph import Graph
 from gpugrad.graph.tensor import Operation, Tensor
 from gpugrad.runtime import devices, feeds, fetches
-from gpugrad.runtime.plan import RUNS_WITHIN, Context, Plan, step_error
+from gpugrad.runtime.context import RUNS_WITHIN, Context
+from gpugrad.runtime.plan import Plan, step_error
 from gpugrad.runtime.variables import VariableStore
 
 # Distinct (fetches, feed keys) whose plans a session keeps; the oldest goes first.
