@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gpugrad.compiler.events import order_of
-from gpugrad.kir.program import START, Barrier, Program
+from gpugrad.kir.in_place import may_take, owners
+from gpugrad.kir.program import START, Barrier, Group, Program
 
 # Bytes. Cache lines on the CPU; the widest vector load and the pool's own
 # granularity on the GPU.
@@ -129,38 +130,86 @@ def plan_memory(program: Program) -> Program:
 
     Requires: steps in their final order, on their final streams.
     Ensures:  offsets are multiples of ALIGNMENT; two buffers that share bytes are
-              never alive at the same step. Values that variables take live to the
-              end. Strings live outside the arena. On several streams a buffer takes
-              bytes that it need not wait for, unless that doubles the arena.
+              never alive at the same step, but for those of ``in_place``. Values that
+              variables take live to the end. Strings live outside the arena. On
+              several streams a buffer takes bytes that it need not wait for, unless
+              that doubles the arena, and none takes another's in place.
     """
     lives = Lives(program)
+    steps = len(program.steps)
+    if any(s.stream for s in program.steps):
+        offsets, end = _in_turn(steps, lives)
+        apart, apart_end = _without_waits(program, lives)
+        if apart_end <= _GROWTH * end:
+            offsets, end = apart, apart_end
+        return replace(program, offsets=offsets, arena_bytes=end, in_place={})
+    offsets, end = _best(steps, lives)
+    in_place = _takeovers(program, lives)
+    if in_place:
+        owner = owners(in_place)
+        shared, shared_end = _best(steps, Lives(program, owner))
+        if shared_end <= end:
+            offsets, end = shared, shared_end
+            offsets |= {number: offsets[first] for number, first in owner.items()}
+        else:
+            in_place = {}
+    return replace(program, offsets=offsets, arena_bytes=end, in_place=in_place)
+
+
+def _takeovers(program: Program, lives: Lives) -> dict[int, int]:
+    """By buffer, the one that dies where it is made, and whose memory it may take."""
+    found: dict[int, int] = {}
+    for number, step in enumerate(program.steps):
+        if type(step) is not Group:
+            continue
+        dying = [
+            v.buffer.id
+            for v in step.loads
+            if v.buffer.kind == "temp" and lives.last[v.buffer.id] == number
+        ]
+        for store in step.stores if dying else ():
+            new = store.view.buffer.id
+            if lives.first.get(new) != number:
+                continue
+            old = next((o for o in dying if may_take(step, o, new)), None)
+            if old is not None:
+                found[new] = old
+                dying.remove(old)
+    return found
+
+
+def _in_turn(steps: int, lives: Lives) -> tuple[dict[int, int], int]:
+    """Offsets, and the arena's end, if each buffer takes what is free in its turn."""
     arena = _Arena()
     offsets: dict[int, int] = {}
-    for index in range(len(program.steps)):
+    for index in range(steps):
         for number in lives.starts.get(index, ()):
             offsets[number] = arena.take(lives.sizes[number])
         for number in lives.ends.get(index, ()):
             arena.give(offsets[number], lives.sizes[number])
-    end = arena.end
-    if not any(s.stream for s in program.steps):
-        if len(offsets) <= _FEW_BUFFERS:
-            for order in _ORDERS:
-                if end == lives.peak:
-                    break
-                packed, packed_end = _packed(lives, order)
-                if packed_end < end:
-                    offsets, end = packed, packed_end
-    else:
-        apart, apart_end = _without_waits(program, lives)
-        if apart_end <= _GROWTH * end:
-            offsets, end = apart, apart_end
-    return replace(program, offsets=offsets, arena_bytes=end)
+    return offsets, arena.end
+
+
+def _best(steps: int, lives: Lives) -> tuple[dict[int, int], int]:
+    """Offsets, and the arena's end, by the best of several orders."""
+    offsets, end = _in_turn(steps, lives)
+    if len(offsets) <= _FEW_BUFFERS:
+        for order in _ORDERS:
+            if end == lives.peak:
+                break
+            packed, packed_end = _packed(lives, order)
+            if packed_end < end:
+                offsets, end = packed, packed_end
+    return offsets, end
 
 
 class Lives:
-    """Sizes of the temps, and by step the buffers whose lives start or end there."""
+    """Sizes of the temps, and by step the buffers whose lives start or end there.
 
-    def __init__(self, program: Program) -> None:
+    ``owner``: by buffer another one in whose memory it lies: here, in whose life.
+    """
+
+    def __init__(self, program: Program, owner: dict[int, int] | None = None) -> None:
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         self.sizes: dict[int, int] = {}
@@ -178,6 +227,9 @@ class Lives:
                 last[buffer.id] = index
         for commit in program.commits:
             last[commit.view.buffer.id] = len(program.steps)
+        for number, other in (owner or {}).items():
+            del self.sizes[number]
+            last[other] = max(last[other], last[number])
         self.first, self.last = first, last
         self.starts: dict[int, list[int]] = {}
         self.ends: dict[int, list[int]] = {}

@@ -148,6 +148,8 @@ class Program:
                    by buffer id.
     ``step``:      the buffer that holds the run's number, if anything reads it.
     ``offsets``:   byte offset in the arena of every "temp" buffer (memory pass).
+    ``in_place``:  by temp, the temp whose memory it takes over, in the step that writes
+                   the one and is the last to read the other (in_place.may_take()).
     ``waits``:     by step, the steps on other streams that are done before it starts;
                    by the number of steps, those that are done before the run ends on
                    HOME; START among them is where the run starts there. With the
@@ -165,6 +167,7 @@ class Program:
     step: Buffer | None = None
     offsets: dict[int, int] = field(default_factory=dict)
     arena_bytes: int = 0
+    in_place: dict[int, int] = field(default_factory=dict)
     waits: dict[int, tuple[int, ...]] | None = None
     target: Target = ONE_STREAM
     # For messages: the graph node that each step came from, None, or the tuple of the

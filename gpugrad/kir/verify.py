@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from gpugrad import dtypes
+from gpugrad.kir.in_place import may_take
 from gpugrad.kir.order import order_problem
 from gpugrad.kir.program import Barrier, Call, Group, Program, Step, Store
 from gpugrad.kir.scalar import Expr, Index, Load, Reduce, children, postorder
@@ -28,7 +29,8 @@ def check_program(program: Program) -> None:
       only axes that are reduced and along which its expression is constant.
     - Outputs are whole, written output buffers; commits are whole, written temps,
       constants or outputs, one a variable.
-    - Buffers that are alive at one step do not share bytes of the arena.
+    - Buffers that are alive at one step do not share bytes of the arena, unless one
+      takes the place of the other there and in_place.may_take() allows that.
     - Once the waits are placed: they and the streams order all that order.unordered()
       asks for.
     """
@@ -239,20 +241,35 @@ class _Checker:
         for index in range(len(self._program.steps) + 1):
             self._place = f"step {index}"
             for number in births.get(index, ()):
-                self._enter(live, number)
+                self._enter(live, number, index, last)
             for number in deaths.get(index, ()):
                 start = offsets[number]
                 end = start + _bytes(self._buffers[number])
                 live.pop(bisect.bisect_left(live, (start, end, number)))
 
-    def _enter(self, live: list[tuple[int, int, int]], number: int) -> None:
-        start = self._program.offsets[number]
+    def _enter(
+        self,
+        live: list[tuple[int, int, int]],
+        number: int,
+        index: int,
+        last: dict[int, int],
+    ) -> None:
+        program = self._program
+        start = program.offsets[number]
         entry = (start, start + _bytes(self._buffers[number]), number)
         at = bisect.bisect_left(live, entry)
-        for neighbour in live[max(at - 1, 0) : at + 1]:
+        # Those that are there share bytes in pairs at most.
+        for neighbour in live[max(at - 2, 0) : at + 2]:
             if neighbour[0] < entry[1] and entry[0] < neighbour[1]:
-                both = f"{neighbour[2]} and {number}"
-                self._fail(f"temp buffers {both} are alive and share bytes")
+                old = neighbour[2]
+                if (
+                    program.in_place.get(number) != old
+                    or neighbour[0] != start
+                    or last[old] != index
+                    or not may_take(program.steps[index], old, number)
+                ):
+                    both = f"{old} and {number}"
+                    self._fail(f"temp buffers {both} are alive and share bytes")
         live.insert(at, entry)
 
     def _lives(self) -> tuple[dict[int, int], dict[int, int]]:

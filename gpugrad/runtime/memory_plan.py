@@ -46,7 +46,9 @@ def text(program: Program) -> str:
     lines = [f"# arena of {program.arena_bytes:,} bytes for {together:,} of buffers"]
     for number, offset, size, first, last in found:
         end = "the end" if last == len(program.steps) else f"step {last}"
-        lines.append(f"temp{number} at {offset}: {size:,} bytes, step {first} to {end}")
+        line = f"temp{number} at {offset}: {size:,} bytes, step {first} to {end}"
+        old = program.in_place.get(number)
+        lines.append(line if old is None else f"{line}, in place of temp{old}")
     return "\n".join(lines)
 
 

@@ -82,7 +82,12 @@ class Draft:
 def reusing(program: Program) -> Program:
     """With the offsets of one stream: reuse that several streams have to wait for."""
     alone = plan_memory(on_streams(program, [0] * len(program.steps)))
-    return replace(program, offsets=alone.offsets, arena_bytes=alone.arena_bytes)
+    return replace(
+        program,
+        offsets=alone.offsets,
+        arena_bytes=alone.arena_bytes,
+        in_place=alone.in_place,
+    )
 
 
 def draw(rng: np.random.Generator, length: int) -> Draft:

@@ -199,5 +199,5 @@ class SharedDevice(FakeDevice):
 
 def kernels_of(program: Program) -> list[Kernel]:
     """Those that a CupyExecutable of ``program`` asks a device for."""
-    lowered = [_lower(step) for step in program.steps]
+    lowered = [_lower(step, program.in_place) for step in program.steps]
     return [k for low in lowered if low for k in low.kernels]

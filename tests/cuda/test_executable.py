@@ -20,6 +20,7 @@ from gpugrad.kir.program import Commit, Program
 from gpugrad.kir.scalar import postorder
 from gpugrad.kir.space import View
 from tests.backends.programs import Trial, trials
+from tests.compiler.test_in_place import trial as in_place_trial
 from tests.compiler.test_parts import in_parts
 from tests.compiler.test_passes import close
 from tests.cuda.cpu import Machine, compiler
@@ -103,6 +104,19 @@ def test_parts_and_their_fold_in_one_kernel(folders):
     found = backend.load(program).run([placed(backend, a) for a in given], [], 0)
     for one, two in zip(found, NumpyBackend().load(program).run(given, [], 0)):
         same(backend, one, two)
+
+
+def test_kernels_that_write_over_what_they_read(folders):
+    """Aligned runs of points and the rest after them, some in several arrays."""
+    if compiler() is None:
+        pytest.skip("g++ was not found; install it with: apt-get install g++")
+    folder = folders()
+    batch = [in_place_trial(seed, size) for seed in range(12) for size in (12, 1028)]
+    assert sum(len(trial.program.in_place) for trial in batch) > 30
+    kernels = [k for trial in batch for k in kernels_of(trial.program)]
+    machine = Machine(kernels, folder, parts=2)
+    for trial in batch:
+        check_trial(trial, FakeBackend(SharedDevice(folder, machine)))
 
 
 def check_trial(trial: Trial, backend: Any) -> None:

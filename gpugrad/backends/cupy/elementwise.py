@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import prod
 from typing import Final
 
 from gpugrad.backends.cupy import text
-from gpugrad.backends.cupy.layout import Nest, best_run
+from gpugrad.backends.cupy.layout import Argument, Nest, best_run
 from gpugrad.backends.cupy.literals import storage
 from gpugrad.backends.cupy.text import Body, Indexing, Kernel, Run
 
@@ -22,8 +23,11 @@ _UNROLLED_COST: Final = 512
 _FEW_POINTS: Final = 1 << 19
 
 
-def make_elementwise(nest: Nest) -> Kernel:
-    """The kernel of a nest whose axes are all parallel."""
+def make_elementwise(nest: Nest, one: Collection[Argument] = ()) -> Kernel:
+    """The kernel of a nest whose axes are all parallel.
+
+    ``one``: arguments that may be the same memory, the same element at each point.
+    """
     indexing = Indexing(nest.wide)
     run, repeats = _shape(nest)
     points = prod(nest.extents)
@@ -46,6 +50,7 @@ def make_elementwise(nest: Nest) -> Kernel:
         [o.expr for o in nest.outputs],
         (max(blocks, 1), 1, 1),
         (THREADS, 1, 1),
+        one=one,
     )
 
 

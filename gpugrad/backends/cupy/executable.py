@@ -85,7 +85,7 @@ class CupyExecutable:
     def __init__(self, program: Program, device: Device) -> None:
         self._program = program
         self._device = device
-        self._lowered = [_lower(step) for step in program.steps]
+        self._lowered = [_lower(step, program.in_place) for step in program.steps]
         self._functions = self._compile()
         byte = np.dtype(np.uint8)
         self._arena = device.empty((max(program.arena_bytes, 1),), byte)
@@ -365,11 +365,13 @@ class CupyExecutable:
         return "\n".join(lines) + "\n\n" + module_source(kernels)
 
 
-def _lower(step: Step) -> Lowered | None:
+def _lower(step: Step, in_place: dict[int, int]) -> Lowered | None:
     """The kernels of a step; None if it is a library call or a barrier."""
     if isinstance(step, Group):
         views = (*step.reads, *step.writes)
-        return None if any(v.dtype.name == "string" for v in views) else lower(step)
+        if any(v.dtype.name == "string" for v in views):
+            return None
+        return lower(step, in_place)
     if isinstance(step, Call) and step.name in CALLS:
         return CALLS[step.name](step)
     return None

@@ -311,18 +311,21 @@ def make_kernel(
     headers: Iterable[str] = (),
     partial: bool = False,
     registers: int = 64,
+    one: Collection[Argument] = (),
 ) -> Kernel:
     """A kernel that computes ``roots``.
 
     ``arguments`` have their element's type. Only what a kernel does not write is
     declared const, and read through the read-only cache; ``partial`` results go to
     scratch memory. ``headers``: beyond those of the expressions. ``registers``: how
-    many a thread may have.
+    many a thread may have. ``one``: those that may be the same memory, which
+    __restrict__ would deny.
     """
     headers = needed_headers(roots, headers)
     written = {"store"} | ({"scratch"} if partial else set())
     parameters = ", ".join(
-        f"{'' if a.kind in written else 'const '}{ctype}* __restrict__ {pointer(a)}"
+        f"{'' if a.kind in written else 'const '}{ctype}* "
+        f"{'' if a in one else '__restrict__ '}{pointer(a)}"
         for a, ctype in arguments
     )
     threads = block[0] * block[1] * block[2]

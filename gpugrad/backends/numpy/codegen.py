@@ -170,6 +170,7 @@ class Generator:
         # Streams run at the same time: each has scratch of its own.
         self._scratches = {HOME: Scratch()}
         self.scratch = self._scratches[HOME]
+        self.in_place = program.in_place
         self.segment_of_part = [0]
         self.plans: dict[tuple[Expr, ...], Plan] = {}
         self.namespace: dict[str, Any] = {

@@ -14,7 +14,8 @@ from gpugrad.backends.numpy.folds import sum_columns, sum_rows
 from gpugrad.backends.numpy.storage import Scratch
 from gpugrad.dtypes import DType, float32, int8, int16, int32, int64
 from gpugrad.kir import meaning
-from gpugrad.kir.program import Group
+from gpugrad.kir.in_place import taken
+from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import (
     Apply,
     Expr,
@@ -35,6 +36,7 @@ class Writer(Protocol):
 
     scratch: Scratch
     plans: dict[tuple[Expr, ...], Plan]
+    in_place: dict[int, int]
 
     def line(self, text: str) -> None: ...
 
@@ -104,10 +106,7 @@ class Kernel:
 
     def write(self) -> None:
         """All lines of the group."""
-        for store in self._group.stores:
-            # Let each value be computed right where it is to go.
-            if type(store.expr) is Apply or type(store.expr) is Reduce:
-                self._targets.setdefault(store.expr, store.view)
+        self._choose_targets()
         for node in self._order:
             self._compute(node)
         for store in self._group.stores:
@@ -115,6 +114,38 @@ class Kernel:
                 target = self._writer.view(store.view)
                 self._writer.line(f"{target}[...] = {self._values[store.expr].name}")
             self._used(store.expr)
+
+    # --- targets ----------------------------------------------------------------------
+
+    def _choose_targets(self) -> None:
+        """Let each value be computed right where it is to go, if that can be."""
+        group = self._group
+        over = {store: slot for slot, store in taken(group, self._writer.in_place)}
+        for number, store in enumerate(group.stores):
+            if not self._is_direct(store):
+                continue
+            if number not in over or self._is_read(over[number], store.expr):
+                self._targets.setdefault(store.expr, store.view)
+
+    def _is_direct(self, store: Store) -> bool:
+        """True for a value that can be computed in the memory of its store."""
+        return type(store.expr) is Apply or type(store.expr) is Reduce
+
+    def _is_read(self, slot: int, node: Expr) -> bool:
+        """True if a load has been read when ``node`` is written over it."""
+        for later in reversed(self._order):
+            reads = any(type(c) is Load and c.slot == slot for c in children(later))
+            if later is node:
+                # A ufunc reads an element before it writes it; other lines are several.
+                return not reads or self._is_ufunc(node)
+            if reads:
+                return False
+        raise AssertionError("a value is stored that is not computed")
+
+    def _is_ufunc(self, node: Expr) -> bool:
+        if type(node) is not Apply or node.op is cast_op:
+            return False
+        return isinstance(self._function(node), np.ufunc)
 
     # --- nodes ------------------------------------------------------------------------
 
@@ -328,11 +359,7 @@ class TileKernel(Kernel):
 
     def write(self) -> None:
         """All lines of the tile."""
-        for store in self._group.stores:
-            if (type(store.expr) is Apply and self._is_dense(store.view)) or type(
-                store.expr
-            ) is Reduce:
-                self._targets.setdefault(store.expr, store.view)
+        self._choose_targets()
         for node in self._order:
             self._compute(node)
         for store in self._group.stores:
@@ -341,6 +368,11 @@ class TileKernel(Kernel):
                 target = self._writer.view(store.view)
                 self._writer.line(f"{target}[...] = {self._values[store.expr].name}")
             self._used(store.expr)
+
+    def _is_direct(self, store: Store) -> bool:
+        if type(store.expr) is Reduce:
+            return True
+        return type(store.expr) is Apply and self._is_dense(store.view)
 
     @staticmethod
     def _is_dense(view: View) -> bool:

@@ -37,6 +37,7 @@ class TileCode:
         self._walk = walk
         self.name = name
         self.plans: dict[tuple[Expr, ...], Plan] = outer.plans
+        self.in_place = outer.in_place
         self.scratch = Scratch()
         self._looped = [axis for axis, n in enumerate(walk.counts) if n > 1]
         self._slices: dict[str, str] = {}
