@@ -69,6 +69,10 @@ class Stages:
         self._last = len(group.extents) - 1
         roots = [s.expr for s in group.stores]
         self.order = list(postorder(*roots))
+        # Bytes of a number, and the suffix of instructions on singles and on doubles.
+        sizes = [n.dtype.itemsize for n in self.order if not n.dtype.is_bool]
+        self.size = max(sizes, default=1)
+        self.kind = "pd" if self.size == 8 else "ps"
         self._check()
         self._axes = varying(group)
         has_folds = any(type(n) is Reduce for n in self.order)
@@ -82,16 +86,6 @@ class Stages:
         if self.late and len(self.stages) > 1:
             raise Refused("a row that is written where it is read again")
         self.saved = self._kept()
-
-    @property
-    def kind(self) -> str:
-        """The suffix of instructions: "ps" for singles, "pd" for doubles."""
-        return "pd" if self.size == 8 else "ps"
-
-    @property
-    def size(self) -> int:
-        """Bytes of a number."""
-        return max([n.dtype.itemsize for n in self.order if not n.dtype.is_bool])
 
     def load(self, node: Load) -> View:
         """The view that a load reads."""
