@@ -27,8 +27,8 @@ class Config:
                  they are machine code, which does not need Python's lock.
     ``atomics``: let a GPU add rows that meet at one place in any order: faster, and
                  sums differ from run to run in their last bits.
-    ``machine_code``: compute groups on the CPU by machine code of ours where that can
-             be had, not by NumPy calls.
+    ``machine_code``: bytes of the vectors of the CPU backend's machine code, 64 or 32;
+             0 for kernels of NumPy calls, None for what the processor has.
     """
 
     backend: str | None = None
@@ -40,7 +40,7 @@ class Config:
     tile_bytes: int | None = None
     share_ns: int | None = None
     atomics: bool = False
-    machine_code: bool = True
+    machine_code: int | None = None
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and self.num_threads < 1:
@@ -50,6 +50,11 @@ class Config:
             )
         if self.tile_bytes is not None and self.tile_bytes < 1:
             raise ValueError(f"A tile needs at least one byte, not {self.tile_bytes}.")
+        if self.machine_code not in (None, 0, 32, 64):
+            raise ValueError(
+                "GPUGRAD_MACHINE_CODE is 64 or 32, the bytes of a vector, or 0 for no "
+                f"machine code, not {self.machine_code}."
+            )
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(
                 f"Unknown backend {self.backend!r}. GPUGRAD_BACKEND and set_backend() "
@@ -76,7 +81,7 @@ def from_environment() -> Config:
         num_threads=_whole_number("GPUGRAD_NUM_THREADS"),
         tile_bytes=_whole_number("GPUGRAD_TILE_BYTES"),
         atomics=os.environ.get("GPUGRAD_ATOMICS", "") not in ("", "0"),
-        machine_code=os.environ.get("GPUGRAD_MACHINE_CODE", "") != "0",
+        machine_code=_whole_number("GPUGRAD_MACHINE_CODE"),
     )
 
 

@@ -16,11 +16,11 @@ from tests.backends.programs import Trial, trials
 CONFIGS = [
     Config(),
     Config(num_threads=2, share_ns=0),
-    Config(machine_code=False),
-    Config(machine_code=False, num_threads=1, tile_bytes=16),
-    Config(machine_code=False, num_threads=2, tile_bytes=64, share_ns=0),
-    Config(machine_code=False, num_threads=4, tile_bytes=150, share_ns=0),
-    Config(machine_code=False, num_threads=3, tile_bytes=600, share_ns=0),
+    Config(machine_code=0),
+    Config(machine_code=0, num_threads=1, tile_bytes=16),
+    Config(machine_code=0, num_threads=2, tile_bytes=64, share_ns=0),
+    Config(machine_code=0, num_threads=4, tile_bytes=150, share_ns=0),
+    Config(machine_code=0, num_threads=3, tile_bytes=600, share_ns=0),
 ]
 
 

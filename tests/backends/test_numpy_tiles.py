@@ -41,7 +41,7 @@ def load(builder: Builder, inputs: list[View], config: Config) -> NumpyExecutabl
         origins=tuple(builder.origins),
     )
     check_program(program)
-    config = replace(config, machine_code=False)
+    config = replace(config, machine_code=0)
     return NumpyExecutable(program, Workers(), config)
 
 

@@ -34,9 +34,7 @@ EXTREMES = {"max": np.max, "min": np.min}
 @pytest.fixture(autouse=True)
 def numpy_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups that machine code could do are NumPy calls here."""
-    monkeypatch.setattr(
-        config, "_current", replace(config.current(), machine_code=False)
-    )
+    monkeypatch.setattr(config, "_current", replace(config.current(), machine_code=0))
 
 
 def folded(kind: str, x: np.ndarray, reduced: tuple[bool, ...]) -> tuple[Any, str]:

@@ -37,7 +37,7 @@ from gpugrad.backends.numpy.tiling import Pass, passes
 from gpugrad.backends.numpy.updates import Tail, computed_in_place
 from gpugrad.backends.numpy.whole import WholeKernel
 from gpugrad.backends.numpy.x86.groups import SHARE_NS, Machined, Shared, machined
-from gpugrad.backends.numpy.x86.native import functions, missing
+from gpugrad.backends.numpy.x86.native import functions, width
 from gpugrad.backends.numpy.x86.stages import Refused
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
@@ -161,7 +161,8 @@ class Generator:
         # Numbers of buffers between passes over one group: no Program has such.
         self._between = count(-1, -1)
         self._loops: list[tuple[TileCode, int]] = []
-        self._machine = settings.machine_code and missing() is None
+        # Bytes of the vectors of machine code.
+        self._width = width(settings.machine_code)
         self._machined: list[Machined] = []
         share = settings.share_ns
         self._share_ns = SHARE_NS if share is None else share
@@ -397,10 +398,15 @@ class Generator:
                 write(f"{name} = {make}({view.shape}, {self.dtype(buffer.dtype)})")
 
     def _group(self, group: Group) -> None:
-        if self._machine:
+        if self._width:
             try:
                 kernels = machined(
-                    group, self._locate, self._between, self._share_ns, self._same
+                    group,
+                    self._locate,
+                    self._between,
+                    self._share_ns,
+                    self._width,
+                    self._same,
                 )
             except Refused:
                 pass

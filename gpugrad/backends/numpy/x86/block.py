@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from gpugrad.backends.numpy.x86.assembler import Assembler, Const, Far, Mem, Place
+from gpugrad.backends.numpy.x86.assembler import (
+    WIDEST,
+    Assembler,
+    Const,
+    Far,
+    Mem,
+    Place,
+)
 
 # Names of functions of two arguments whose order does not matter.
 _SYMMETRIC: Final = frozenset(
@@ -23,9 +30,9 @@ _NEVER_MEMORY: Final = (
     "vpslld",
     "vpsrad",
     "vpsrld",
-    "vcvtpd2ps",
     "vcvtps2pd",
     "vextractf128",
+    "upper",
 )
 REGISTERS: Final = tuple(range(16))
 
@@ -118,7 +125,7 @@ class Block:
     def emit(
         self, asm: Assembler, new_slot: Callable[[], Mem], taken: Iterable[int]
     ) -> None:
-        """Write the code. ``new_slot``: 32 bytes of frame; ``taken``: not to use."""
+        """Write the code. ``new_slot``: a vector of frame; ``taken``: not to use."""
         _Allocation(_needed(self._lines), asm, new_slot, set(taken)).run()
         self._lines = []
 
@@ -173,6 +180,8 @@ class _Allocation:
         regs = [self._register(a, line.args) for a in line.args]
         if line.name == "vmovups":
             self._asm.vector("vmovups_store", target, b=regs[0])
+        elif line.name.startswith("to_bytes"):
+            self._asm.to_bytes(target, regs[0], line.name[-2:])
         elif len(regs) == 2:
             self._asm.vector(line.name, target, regs[1], regs[0])
         else:
@@ -202,7 +211,18 @@ class _Allocation:
             return
         b = self._anywhere(args[0], args, name)
         self._read(line)
-        self._asm.vector(name, self._result(line), b=b, imm=line.imm)
+        if name == "upper":
+            self._upper(self._result(line), b)
+        else:
+            self._asm.vector(name, self._result(line), b=b, imm=line.imm)
+
+    def _upper(self, target: int, source: Place) -> None:
+        """The upper half of a vector."""
+        assert isinstance(source, int)
+        if self._asm.width == WIDEST:
+            self._asm.upper(target, source)
+        else:
+            self._asm.vector("vextractf128", target, b=source, imm=1)
 
     def _multiply_add(self, line: _Line) -> None:
         """x * y + z in one of the forms that overwrite an operand that nobody needs."""

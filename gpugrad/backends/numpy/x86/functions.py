@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gpugrad.backends.numpy.x86.assembler import WIDTH, Const, const
+from gpugrad.backends.numpy.x86.assembler import WIDEST, Const, const
 from gpugrad.backends.numpy.x86.block import Block, Value
 from gpugrad.kir.scalar import Apply
 
@@ -36,7 +36,7 @@ def _whole(b: Block, value: int) -> Value:
 
 def ones(b: Block) -> Value:
     """Every bit set."""
-    return b.const(Const(b"\xff" * WIDTH, "all bits"))
+    return b.const(Const(b"\xff" * WIDEST, "all bits"))
 
 
 def _sign(b: Block) -> Value:
@@ -45,7 +45,9 @@ def _sign(b: Block) -> Value:
 
 def _magnitude(b: Block) -> Value:
     size = 4 if b.kind == "ps" else 8
-    return b.const(Const((b"\xff" * (size - 1) + b"\x7f") * (WIDTH // size), "no sign"))
+    return b.const(
+        Const((b"\xff" * (size - 1) + b"\x7f") * (WIDEST // size), "no sign")
+    )
 
 
 def absolute(b: Block, x: Value) -> Value:

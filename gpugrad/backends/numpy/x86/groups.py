@@ -12,7 +12,7 @@ from gpugrad.backends.numpy.axes import merged, permuted
 from gpugrad.backends.numpy.pool import pool
 from gpugrad.backends.numpy.storage import aligned_bytes
 from gpugrad.backends.numpy.tiling import split_folds
-from gpugrad.backends.numpy.x86.assembler import WIDTH
+from gpugrad.backends.numpy.x86.assembler import WIDEST
 from gpugrad.backends.numpy.x86.kernel import Kernel, Portions
 from gpugrad.backends.numpy.x86.native import unlocking
 from gpugrad.backends.numpy.x86.stages import WEIGHT, Accumulator, Refused
@@ -72,17 +72,20 @@ def machined(
     locate: Locate,
     numbers: Iterator[int],
     share_ns: int,
+    width: int,
     same: dict[int, int] | None = None,
 ) -> list[Machined]:
     """The kernels of a group; Refused if one of them cannot be written.
 
     ``numbers`` are for the buffers between passes. Work of ``share_ns`` is shared.
-    ``same``: by buffer of the run, that buffer whose memory it takes.
+    ``width``: bytes of a vector. ``same``: by buffer of the run, that buffer whose
+    memory it takes.
     """
     if prod(group.extents) == 0 or not group.stores:
         raise Refused("nothing to do")
     pieces = _pieces(_ready(group), numbers)
-    return [_written(piece, locate, share_ns, same or {}) for piece in pieces]
+    same = same or {}
+    return [_written(piece, locate, share_ns, width, same) for piece in pieces]
 
 
 # --- passes ---------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def _pieces(group: Group, numbers: Iterator[int]) -> list[Piece]:
 
 
 def _written(
-    piece: Piece, locate: Locate, share_ns: int, same: dict[int, int]
+    piece: Piece, locate: Locate, share_ns: int, width: int, same: dict[int, int]
 ) -> Machined:
     group = piece.group
     work = _work_ns(group)
@@ -157,7 +160,7 @@ def _written(
 
     unlock = unlocking() if work >= _UNLOCK_NS else None
     in_place = _in_place(group, locate, same)
-    kernel = Kernel(group, places, partial, shared, in_place, unlock)
+    kernel = Kernel(group, places, partial, shared, in_place, unlock, width)
     code, text = kernel.finish()
     axes = " ".join(
         f"{n}{'r' if r else ''}" for n, r in zip(group.extents, group.reduced)
@@ -218,7 +221,7 @@ def _accumulator(
     kept = [1 if r else n for n, r in zip(group.extents, group.reduced)]
     dtype = np.dtype(np.float64) if node.kind == "sum" else node.dtype.np_dtype
     assert dtype is not None
-    lanes = WIDTH // min(4, dtype.itemsize)
+    lanes = WIDEST // min(4, dtype.itemsize)
     padded = [
         *kept[:-1],
         kept[-1] if group.reduced[-1] else -(-kept[-1] // lanes) * lanes,

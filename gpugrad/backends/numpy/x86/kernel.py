@@ -30,7 +30,7 @@ from gpugrad.backends.numpy.x86.assembler import (
     RDX,
     RSI,
     RSP,
-    WIDTH,
+    WIDEST,
     Assembler,
     Const,
     Far,
@@ -90,6 +90,7 @@ class Kernel:
     threads that call at the same time share the work. ``in_place``: a store may go
     where the same point of a load is read. ``unlock``: the addresses of C functions
     that let go of Python's lock and take it again, for kernels that run long.
+    ``width``: bytes of a vector.
     """
 
     def __init__(
@@ -100,16 +101,17 @@ class Kernel:
         portions: Portions | None,
         in_place: bool,
         unlock: tuple[int, int] | None,
+        width: int,
     ) -> None:
         self._group, self._places, self._partial = group, places, partial
         self._portions, self._unlock = portions, unlock
         self._ranged = portions is not None
         self._plan = Stages(group, partial, in_place)
         self._kind, self._size = self._plan.kind, self._plan.size
-        self._lanes = WIDTH // self._size
+        self._lanes, self._width = width // self._size, width
         self._last = len(group.extents) - 1
         self._length = group.extents[self._last]
-        self._asm = Assembler()
+        self._asm = Assembler(width)
         self._frame = 0
         self._labels = 0
         # Where the data of each argument is; pointers by view, and by fold.
@@ -126,11 +128,11 @@ class Kernel:
     def _room(self, size: int) -> Mem:
         """New memory in the frame."""
         place = Mem(RSP, self._frame)
-        self._frame += -(-size // WIDTH) * WIDTH
+        self._frame += -(-size // WIDEST) * WIDEST
         return place
 
     def _vector_room(self) -> Mem:
-        return self._room(WIDTH)
+        return self._room(WIDEST)
 
     def _row(self) -> Mem:
         """Room for a row, at the index of the loop."""
@@ -150,7 +152,7 @@ class Kernel:
             asm.push(reg)
         asm.load(RBP, RSP)
         frame = asm.reserve()
-        asm.raw(b"\x48\x83\xe4\xe0", "and rsp, -32")
+        asm.raw(b"\x48\x83\xe4\xc0", "and rsp, -64")
         self._receive()
         if self._portions is None:
             self._point_all()
@@ -168,7 +170,7 @@ class Kernel:
             asm.load(RDI, self._thread)
             asm.call(self._unlock[1])
         self._return()
-        asm.fill(frame, self._frame + WIDTH)
+        asm.fill(frame, self._frame + WIDEST)
         return asm.finish(), asm.text
 
     def _return(self) -> None:
@@ -387,6 +389,8 @@ class Kernel:
                 asm.compare_to(RCX, self._bound(1))
                 asm.jump("jge", done)
             asm.vector("vmovups", _MASK, b=self._tail_mask())
+            if self._width == WIDEST:
+                asm.lanes(self._length % lanes * self._size // 4)
             self._body(stage, accumulators, masked=True)
             self._flush(accumulators, sums)
             asm.label(done)
@@ -400,7 +404,7 @@ class Kernel:
     def _tail_mask(self) -> Const:
         rest = self._length % self._lanes
         ones = b"\xff" * (rest * self._size)
-        return Const(ones.ljust(WIDTH, b"\0"), f"first {rest} lanes")
+        return Const(ones.ljust(WIDEST, b"\0"), f"first {rest} lanes")
 
     def _start(self, ranged: bool) -> None:
         """rcx: the first index; for a range, also where whole vectors end."""
@@ -469,11 +473,18 @@ class Kernel:
             asm.vector("vcvtps2pd", 0, b=reg)
             asm.vector("vaddpd", 0, 0, low)
             asm.vector("vmovups_store", low, b=0)
-            asm.vector("vextractf128", 0, b=reg, imm=1)
+            self._upper(0, reg)
             asm.vector("vcvtps2pd", 0, b=0)
             asm.vector("vaddpd", 0, 0, high)
             asm.vector("vmovups_store", high, b=0)
             asm.vector("vxorps", reg, reg, reg)
+
+    def _upper(self, target: int, reg: int) -> None:
+        """The upper half of a vector."""
+        if self._width == WIDEST:
+            self._asm.upper(target, reg)
+        else:
+            self._asm.vector("vextractf128", target, b=reg, imm=1)
 
     def _finish_fold(
         self, fold: Reduce, value: Value, sums: tuple[Mem, Mem] | None
@@ -483,10 +494,10 @@ class Kernel:
         if sums is not None:
             low, high = sums
             total = block.op("vaddpd", block.op("vmovups", Value(low)), Value(high))
-            total = _across(block, total, "pd", "sum")
+            total = _across(block, total, "pd", "sum", self._width)
             total = block.op("vcvtsd2ss", total, total)
         else:
-            total = _across(block, value, self._kind, fold.kind)
+            total = _across(block, value, self._kind, fold.kind, self._width)
         wide = "vbroadcastss" if self._kind == "ps" else "vbroadcastsd"
         slot = self._vector_room()
         block.store(slot, block.op(wide, total))
@@ -591,6 +602,9 @@ class Kernel:
         if block.mask is not None:
             raise Refused("truth values in rows of odd length")
         # -1 or 0 in every lane, as 1 or 0 in a byte.
+        if self._width == WIDEST:
+            block.store(place, block.op("vpabsd", value), f"to_bytes{self._kind}")
+            return
         words = block.op("vpackssdw", value, block.op("vextractf128", value, imm=1))
         if self._kind == "pd":
             words = block.op("vpackssdw", words, words)
@@ -625,8 +639,8 @@ class Kernel:
             at = pointer.at(RCX, 8)
             block.store(at, block.op("vaddpd", value, Value(at)), full=True)
         else:
-            high = block.op("vextractf128", value, imm=1)
-            for half, offset in ((value, 0), (high, WIDTH)):
+            high = block.op("upper", value)
+            for half, offset in ((value, 0), (high, self._width)):
                 at = pointer.at(RCX, 8, offset)
                 wide = block.op("vcvtps2pd", half)
                 block.store(at, block.op("vaddpd", wide, Value(at)), full=True)
@@ -635,7 +649,7 @@ class Kernel:
 _EXTREMES: Final = {"max": functions.maximum, "min": functions.minimum}
 
 
-def _across(block: Block, value: Value, kind: str, fold: str) -> Value:
+def _across(block: Block, value: Value, kind: str, fold: str, width: int) -> Value:
     """The fold of a vector's lanes, in the first of them."""
 
     def both(x: Value, y: Value) -> Value:
@@ -643,6 +657,8 @@ def _across(block: Block, value: Value, kind: str, fold: str) -> Value:
             return block.op("vadd" + kind, x, y)
         return _EXTREMES[fold](block, x, y)
 
+    if width == WIDEST:
+        value = both(value, block.op("upper", value))
     value = both(value, block.op("vextractf128", value, imm=1))
     if kind == "pd":
         return both(value, block.op("vpermilpd", value, imm=1))

@@ -85,25 +85,45 @@ def unlocking() -> tuple[int, int]:
 
 
 @cache
-def missing() -> str | None:
-    """Why there can be no machine code here; None if there can. Said once, at INFO."""
-    reason = _reason()
-    if reason is not None:
+def widest() -> tuple[int, str]:
+    """Bytes of the vectors that machine code may have; 0, and why, if it cannot be.
+
+    Where it cannot be, that is said once, at INFO.
+    """
+    width, reason = _widest()
+    if not width:
         _log.info("CPU kernels are NumPy calls, not machine code: %s", reason)
-    return reason
+    return width, reason
 
 
-def _reason() -> str | None:
+def width(wanted: int | None) -> int:
+    """Bytes of the vectors to use: those wanted, or None for the widest.
+
+    Raises ValueError for vectors that there are not.
+    """
+    found, name = widest()
+    if wanted is not None and wanted > found:
+        raise ValueError(
+            f"GPUGRAD_MACHINE_CODE asks for vectors of {wanted} bytes, but {found} is "
+            f"the most here: {name}. Leave it away for what the processor has."
+        )
+    return found if wanted is None else wanted
+
+
+def _widest() -> tuple[int, str]:
     if sys.implementation.name != "cpython" or sys.platform != "linux":
-        return "it is written for CPython on Linux"
+        return 0, "it is written for CPython on Linux"
     if platform.machine() != "x86_64":
-        return f"it is written for x86-64, not {platform.machine()}"
+        return 0, f"it is written for x86-64, not {platform.machine()}"
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         lines = [line for line in text.splitlines() if line.startswith("flags")]
-        if not lines or not {"avx2", "fma"} <= set(lines[0].split()):
-            return "the processor has no AVX2 and FMA"
+        flags = set(lines[0].split()) if lines else set()
+        if not {"avx2", "fma"} <= flags:
+            return 0, "the processor has no AVX2 and FMA"
         functions([b"\xc3"])
     except OSError as error:
-        return str(error)
-    return None
+        return 0, str(error)
+    # VBMI2 came with the processors that do not slow down for vectors of 64 bytes.
+    wide = {"avx512f", "avx512dq", "avx512_vbmi2"} <= flags
+    return (64, "AVX-512") if wide else (32, "AVX2")

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from gpugrad.backends.numpy.axes import varying
 from gpugrad.backends.numpy.x86 import functions
-from gpugrad.backends.numpy.x86.assembler import WIDTH
+from gpugrad.backends.numpy.x86.assembler import WIDEST
 from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import (
     Apply,
@@ -175,7 +175,7 @@ class Stages:
         """What a later walk reads from the frame: costly results of an earlier one."""
         saved: dict[Expr, None] = {}
         length = self.group.extents[self._last]
-        room = _ROW_BYTES // (length * self.size + WIDTH)
+        room = _ROW_BYTES // (length * self.size + WIDEST)
         done: set[Expr] = set()
         for stage in self.stages:
             stage.known.update(done)
