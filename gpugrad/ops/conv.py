@@ -10,7 +10,15 @@ from gpugrad.graph import constant
 from gpugrad.graph.spec import Input
 from gpugrad.kir.builder import Builder, Site
 from gpugrad.kir.space import Shape, View
-from gpugrad.ops import convolve, matmul, rules, static, windows, winograd
+from gpugrad.ops import (
+    convolve,
+    matmul,
+    rules,
+    spectral,
+    static,
+    windows,
+    winograd,
+)
 from gpugrad.ops.convolve import Geometry
 from gpugrad.ops.family import OpFamily
 
@@ -151,11 +159,8 @@ def _call(
     name = f"depthwise_{part}" if kind.depthwise else part
     dtype = args[0].dtype
     images = args[1].shape[0] if part == "to_input" else args[0].shape[0]
-    impl = getattr(convolve, name)
-    more: dict[str, Any] = {}
-    tile = None if kind.depthwise else _tile(part, g, images, dtype)
-    if tile is not None:
-        impl, more = getattr(winograd, name), {"tile": tile}
+    way, more = _way(kind, part, g, images, dtype)
+    impl = getattr(way, name)
     channels = g.groups * g.inner * g.outer
     flops = 2 * images * prod(g.positions) * g.taps * channels
     (y,) = b.call(
@@ -164,12 +169,20 @@ def _call(
     return y
 
 
-def _tile(part: str, g: Geometry, images: int, dtype: dtypes.DType) -> Shape | None:
-    """The tiles of winograd.py, where they are better than plain sums."""
-    way = convolve.backwards(g) if part == "to_input" else g
-    if way is None or not dtype.is_floating:
-        return None
-    return winograd.tile_for(way, images, dtype.itemsize)
+def _way(
+    kind: _Kind, part: str, g: Geometry, images: int, dtype: dtypes.DType
+) -> tuple[Any, dict[str, Any]]:
+    """The module whose functions take the least time, and what they need to know."""
+    if not dtype.is_floating:
+        return convolve, {}
+    back = convolve.backwards(g) if part == "to_input" else g
+    if not kind.depthwise and back is not None:
+        tile = winograd.tile_for(back, images, dtype.itemsize)
+        if tile is not None:
+            return winograd, {"tile": tile}
+    if spectral.suits(back or g, images, kind.depthwise):
+        return spectral, {}
+    return convolve, {}
 
 
 def _is_product(kind: _Kind, g: Geometry) -> bool:

@@ -73,11 +73,11 @@ def _blocks(batch: int, geometry: Geometry, itemsize: int) -> Iterator[Block]:
     return blocks(batch, geometry.positions[0], row, _BLOCK_BYTES)
 
 
-def _wide(xp: Any, dtype: Any) -> Any:
+def wide(xp: Any, dtype: Any) -> Any:
     return xp.dtype(xp.float32) if dtype.itemsize == 2 else dtype
 
 
-def _padded(xp: Any, x: Array, geometry: Geometry, dtype: Any) -> Array:
+def padded(xp: Any, x: Array, geometry: Geometry, dtype: Any) -> Array:
     """Images with zeros around them, in the type of the sums."""
     if not any(before or after for before, after in geometry.pads):
         return x.astype(dtype, copy=False)
@@ -135,7 +135,7 @@ def _over_blocks(
     for block in _blocks(x.shape[0], geometry, dtype.itemsize):
         if block.first != images:
             images = block.first
-            pad = _padded(xp, x[block.first : block.last], geometry, dtype)
+            pad = padded(xp, x[block.first : block.last], geometry, dtype)
         yield block, pad
 
 
@@ -164,7 +164,7 @@ def forward(
 ) -> None:
     """[batch, positions..., groups * outer] of [batch, sizes..., groups * inner]."""
     (y,) = outs
-    dtype = _wide(xp, x.dtype)
+    dtype = wide(xp, x.dtype)
     for group in range(geometry.groups):
         matrix = _matrix(w, geometry, group, dtype)
         part = group_of(x, group, geometry.inner)
@@ -180,7 +180,7 @@ def to_filter(
 ) -> None:
     """The cotangent of the filter, [window..., inner, groups * outer]."""
     (dw,) = outs
-    dtype = _wide(xp, x.dtype)
+    dtype = wide(xp, x.dtype)
     shape = (geometry.taps * geometry.inner, geometry.outer)
     for group in range(geometry.groups):
         total, more = xp.zeros(shape, dtype), xp.empty(shape, dtype)
@@ -260,7 +260,7 @@ def _to_input_by_taps(
 ) -> None:
     """Each position's cotangent is added where each tap has read."""
     (dx,) = outs
-    dtype = _wide(xp, dy.dtype)
+    dtype = wide(xp, dy.dtype)
     for group in range(geometry.groups):
         matrix = _matrix(w, geometry, group, dtype)
         into = group_of(dx, group, geometry.inner)
@@ -307,7 +307,7 @@ def depthwise_forward(
 ) -> None:
     """One filter of [window..., channels, multiplier] a channel."""
     (y,) = outs
-    dtype = _wide(xp, x.dtype)
+    dtype = wide(xp, x.dtype)
     y = y.reshape(*y.shape[:-1], *w.shape[-2:])
     for block, images in _over_blocks(xp, x, geometry, dtype):
         total = xp.zeros(block.of(y).shape, dtype)
@@ -322,7 +322,7 @@ def depthwise_to_filter(
 ) -> None:
     """The cotangent of the filters."""
     (dw,) = outs
-    dtype = _wide(xp, x.dtype)
+    dtype = wide(xp, x.dtype)
     dy = dy.reshape(*dy.shape[:-1], *dw.shape[-2:])
     total = xp.zeros(dw.shape, dtype)
     axes = tuple(range(x.ndim - 1))
@@ -339,7 +339,7 @@ def depthwise_to_input(
 ) -> None:
     """The cotangent of the input."""
     (dx,) = outs
-    dtype = _wide(xp, dy.dtype)
+    dtype = wide(xp, dy.dtype)
     dy = dy.reshape(*dy.shape[:-1], *w.shape[-2:])
     taps = list(product(*map(range, geometry.window)))
 
