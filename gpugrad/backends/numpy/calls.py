@@ -45,6 +45,35 @@ def is_dot(call: Call) -> bool:
     )
 
 
+# Rows, and operations: between these OpenBLAS 0.3.31 takes 68 us for 32 rows of 512 by
+# a turned matrix for 192 results, and 44 for the same product the other way round, 5
+# more to turn it back; 382 and 229 for 8 rows of 1024 by 1024. With fewer operations,
+# more rows, or rows short beside their number, it gains nothing.
+_FEW_ROWS: Final = (4, 32)
+_TURNED_FLOPS: Final = 1 << 21
+_ROWS_A_TERM: Final = 8
+
+
+def is_turned(call: Call) -> bool:
+    """True for ``a @ b.T`` of few rows, which ``(b @ a.T).T`` computes faster."""
+    if direct(call) is not np.matmul:
+        return False
+    (a, b), (out,) = call.args, call.outs
+    if out.rank != 2 or a.rank != 2 or b.rank != 2 or not out.is_contiguous:
+        return False
+    if not (a.dtype is b.dtype is out.dtype and out.dtype in (float32, float64)):
+        return False
+    (rows, terms), columns = a.shape, b.shape[1]
+    return (
+        _FEW_ROWS[0] <= rows <= _FEW_ROWS[1]
+        and terms >= _ROWS_A_TERM * rows
+        and 2 * rows * terms * columns >= _TURNED_FLOPS
+        and a.strides[1] == b.strides[0] == 1
+        and a.strides[0] >= terms
+        and b.strides[1] >= terms
+    )
+
+
 _BLAS: Final = {float32, float64, complex64, complex128}
 _DIRECT: Final[dict[str, Callable[[Call], Any]]] = {"matmul": _matmul}
 

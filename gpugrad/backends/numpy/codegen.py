@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpugrad.backends.numpy.calls import direct, is_dot
+from gpugrad.backends.numpy.calls import direct, is_dot, is_turned
 from gpugrad.backends.numpy.kernel import Plan
 from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
 from gpugrad.backends.numpy.pool import available
@@ -478,7 +478,9 @@ class Generator:
 
     def _call(self, call: Call) -> None:
         function = direct(call)
-        if function is not None and is_dot(call):
+        if is_turned(call):
+            self._turned_product(call)
+        elif function is not None and is_dot(call):
             a, b, out = map(self.view, (*call.args, *call.outs))
             self.line(f"{a}.dot({b}, {out})")
         elif function is not None:
@@ -487,6 +489,15 @@ class Generator:
         else:
             outs = "".join(f"{self.view(v)}, " for v in call.outs)
             self._call_function("call", call.impl, call, [f"({outs})"])
+
+    def _turned_product(self, call: Call) -> None:
+        """``out = a @ b`` by way of ``b.T @ a.T``."""
+        a, b = [self.view(v.transpose((1, 0))) for v in call.args]
+        (out,) = call.outs
+        turned, slot = self.scratch.take(out.dtype, (out.shape[1], out.shape[0]))
+        self.line(f"{self.bind(direct(call), call.name)}({b}, {a}, {turned})")
+        self.line(f"{self.view(out)}[...] = {turned}.T")
+        self.scratch.give_back(slot)
 
     def _ask(self, checks: tuple[int, ...]) -> None:
         """Let calls that will change variables say no before anything is changed."""
