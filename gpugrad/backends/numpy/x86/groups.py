@@ -13,7 +13,8 @@ from gpugrad.backends.numpy.pool import pool
 from gpugrad.backends.numpy.storage import aligned_bytes
 from gpugrad.backends.numpy.tiling import split_folds
 from gpugrad.backends.numpy.x86.assembler import WIDEST
-from gpugrad.backends.numpy.x86.kernel import Kernel, Portions
+from gpugrad.backends.numpy.x86.frame import Portions, Surroundings
+from gpugrad.backends.numpy.x86.kernel import Kernel
 from gpugrad.backends.numpy.x86.native import unlocking
 from gpugrad.backends.numpy.x86.stages import WEIGHT, Accumulator, Refused
 from gpugrad.kir.program import Group, Store
@@ -160,8 +161,8 @@ def _written(
 
     unlock = unlocking() if work >= _UNLOCK_NS else None
     in_place = _in_place(group, locate, same)
-    kernel = Kernel(group, places, partial, shared, in_place, unlock, width)
-    code, text = kernel.finish()
+    around = Surroundings(places, partial, shared, in_place, unlock, width)
+    code, text = Kernel(group, around).finish()
     axes = " ".join(
         f"{n}{'r' if r else ''}" for n, r in zip(group.extents, group.reduced)
     )

@@ -140,6 +140,8 @@ class Stages:
                 node.kind not in ("sum", "max", "min") or node.dtype.is_bool
             ):
                 raise Refused(f"folds by {node.kind}")
+        if max(self.group.extents) >= 1 << 31:
+            raise Refused("more than 2^31 points along an axis")
         last = self._last
         length = self.group.extents[last]
         for view in (*self.group.loads, *[s.view for s in self.group.stores]):
