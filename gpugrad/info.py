@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from gpugrad import config
+from gpugrad.backends.numpy.x86 import native
 from gpugrad.runtime import devices
 from gpugrad.version import VERSION
 
@@ -145,7 +147,7 @@ def report() -> str:
         ),
         "",
         "Devices",
-        _row("  cpu:0", f"{backends[0]['device']}, {_cores()}"),
+        _row("  cpu:0", f"{backends[0]['device']}, {_cores()}, {_cpu_kernels()}"),
     ]
     for index, gpu in enumerate(driver.devices):
         major, minor = gpu.compute_capability
@@ -181,3 +183,12 @@ def _driver_version(driver: Driver) -> str:
         return driver.problem or ""
     text = f"CUDA {driver.cuda[0]}.{driver.cuda[1]}"
     return text if driver.problem is None else f"{text}; {driver.problem}"
+
+
+def _cpu_kernels() -> str:
+    """What the kernels of float32 and float64 are on the CPU."""
+    widest, what = native.widest()
+    width = native.width(config.current().machine_code)
+    if width:
+        return f"machine code for vectors of {width} bytes"
+    return "kernels of NumPy calls" + ("" if widest else f", for {what}")
