@@ -66,6 +66,8 @@ def conv2d(
              be a multiple of the filter's, which are then groups.
     ``strides`` and ``dilations``: one number, one for height and width, or one an
     axis. ``padding``: "SAME", "VALID", or a list of (before, after) for every axis.
+    On a CPU, windows of 3 to 5 in float32 are convolved by Winograd's algorithm: errors
+    up to 1e-5 of the results (root mean squares); cast to float64 for plain sums.
     """
     filter = rules.one_of(filter, filters, "filter", "filters")
     attrs = _attrs(

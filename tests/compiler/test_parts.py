@@ -16,7 +16,7 @@ from gpugrad.compiler.pipeline import PASSES, optimize
 from gpugrad.kir import scalar
 from gpugrad.kir.builder import Builder
 from gpugrad.kir.program import Barrier, Commit, Group, Program
-from gpugrad.kir.scalar import Expr, Lit
+from gpugrad.kir.scalar import Expr, Index, Lit
 from gpugrad.kir.space import View
 from gpugrad.kir.verify import check_program
 from gpugrad.runtime.explain import lowered
@@ -109,9 +109,10 @@ def test_coordinates_are_those_of_the_whole() -> None:
     b = Builder()
     x = b.new(F32, (2, 3), "input")
     whole = in_parts(b, x, (2, 3))
-    places = b.generate(lambda i, j: i * 100 + j, whole.shape, F32)
-    (step,) = same_results(close(b, [x], [b.map(scalar.sub, whole, places)]))
-    assert len(step.stores) == 6
+    place = scalar.cast(Index(0) * 100 + Index(1), F32)
+    y = b.map(lambda e: e - place, whole)
+    (step,) = same_results(close(b, [x], [y, b.reduce("max", y, (0, 1))]))
+    assert len(step.stores) == 7
 
 
 def kernels(steps: list[Any]) -> list[Group]:
