@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -214,8 +215,13 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def postorder(*roots: Expr) -> Iterator[Expr]:
-    """Every distinct sub-expression once, arguments before their users."""
+@lru_cache(maxsize=64)
+def postorder(*roots: Expr) -> tuple[Expr, ...]:
+    """Every distinct sub-expression once, arguments before their users.
+
+    What writes a kernel asks for the same expressions again and again.
+    """
+    order: list[Expr] = []
     seen: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
     while stack:
@@ -224,10 +230,12 @@ def postorder(*roots: Expr) -> Iterator[Expr]:
             continue
         if ready:
             seen.add(id(expr))
-            yield expr
-        else:
-            stack.append((expr, True))
-            stack.extend((c, False) for c in reversed(children(expr)))
+            order.append(expr)
+            continue
+        stack.append((expr, True))
+        for child in reversed(children(expr)):
+            stack.append((child, False))
+    return tuple(order)
 
 
 def written(*roots: Expr) -> tuple[list[str], list[str]]:

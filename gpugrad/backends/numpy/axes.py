@@ -7,7 +7,16 @@ from math import prod
 
 from gpugrad.dtypes import int64
 from gpugrad.kir.program import Group, Store
-from gpugrad.kir.scalar import Expr, Index, Lit, Reduce, postorder, substitute
+from gpugrad.kir.scalar import (
+    Apply,
+    Expr,
+    Index,
+    Lit,
+    Load,
+    Reduce,
+    postorder,
+    substitute,
+)
 from gpugrad.kir.space import Shape, View
 
 
@@ -101,21 +110,18 @@ def varying(group: Group) -> dict[Expr, frozenset[int]]:
     """The axes along which each sub-expression varies."""
     axes: dict[Expr, frozenset[int]] = {}
     folded = {axis for axis, r in enumerate(group.reduced) if r}
+    of_load = [
+        frozenset([i for i, n in enumerate(group.extents) if n != 1 and v.strides[i]])
+        for v in group.loads
+    ]
     for node in postorder(*[s.expr for s in group.stores]):
-        axes[node] = _varying(group, node, axes, folded)
+        if type(node) is Apply:
+            first, *others = [axes[a] for a in node.args]
+            axes[node] = first.union(*others) if others else first
+        elif type(node) is Load:
+            axes[node] = of_load[node.slot]
+        elif type(node) is Reduce:
+            axes[node] = axes[node.arg] - folded
+        else:
+            axes[node] = frozenset((node.axis,) if type(node) is Index else ())
     return axes
-
-
-def _varying(
-    group: Group, node: Expr, axes: dict[Expr, frozenset[int]], folded: set[int]
-) -> frozenset[int]:
-    if isinstance(node, Index):
-        return frozenset((node.axis,))
-    if isinstance(node, Reduce):
-        return axes[node.arg] - folded
-    if hasattr(node, "slot"):
-        strides = group.loads[node.slot].strides
-        return frozenset(
-            [i for i, n in enumerate(group.extents) if n != 1 and strides[i]]
-        )
-    return frozenset().union(*[axes[a] for a in getattr(node, "args", ())])
