@@ -143,16 +143,15 @@ def plan_memory(program: Program) -> Program:
         if apart_end <= _GROWTH * end:
             offsets, end = apart, apart_end
         return replace(program, offsets=offsets, arena_bytes=end, in_place={})
-    offsets, end = _best(steps, lives)
     in_place = _takeovers(program, lives)
-    if in_place:
-        owner = owners(in_place)
-        shared, shared_end = _best(steps, Lives(program, owner))
-        if shared_end <= end:
-            offsets, end = shared, shared_end
-            offsets |= {number: offsets[first] for number, first in owner.items()}
-        else:
-            in_place = {}
+    owner = owners(in_place)
+    shared = Lives(program, owner) if in_place else lives
+    offsets, end = _best(steps, shared)
+    if in_place and end > shared.peak:
+        apart, apart_end = _best(steps, lives)
+        if apart_end < end:
+            offsets, end, owner, in_place = apart, apart_end, {}, {}
+    offsets |= {number: offsets[first] for number, first in owner.items()}
     return replace(program, offsets=offsets, arena_bytes=end, in_place=in_place)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
 from gpugrad.compiler.relate import Map, locate
-from gpugrad.compiler.rewrite import Uses, new_buffers, with_members, with_views
-from gpugrad.dtypes import DType
+from gpugrad.compiler.rewrite import Uses, with_members, with_views
 from gpugrad.kir.program import Call, Program
-from gpugrad.kir.space import Buffer, Shape, View, whole
+from gpugrad.kir.space import Shape, View, whole
 
 
 def narrow_products(program: Program) -> Program:
@@ -24,7 +23,6 @@ def narrow_products(program: Program) -> Program:
     if not any(type(s) is Call and s.labels for s in program.steps):
         return program
     uses = Uses(program)
-    new = new_buffers(program)
     steps = list(program.steps)
     narrowed: dict[int, tuple[View, View, Shape]] = {}
 
@@ -51,7 +49,7 @@ def narrow_products(program: Program) -> Program:
         box = _box(views, out)
         if box is None or box == [(0, extent) for extent in out.shape]:
             continue
-        steps[number] = smaller = _cut(step, box, new)
+        steps[number] = smaller = _cut(step, box, uses)
         low = tuple([first for first, _ in box])
         narrowed[out.buffer.id] = out, smaller.outs[0], low
         for reader in readers:
@@ -81,9 +79,7 @@ def _box(views: Sequence[View], out: View) -> list[tuple[int, int]] | None:
     return list(zip(low, high)) if views else None
 
 
-def _cut(
-    call: Call, box: list[tuple[int, int]], new: Callable[[DType, int], Buffer]
-) -> Call:
+def _cut(call: Call, box: list[tuple[int, int]], uses: Uses) -> Call:
     """The part of a product that lies in ``box``, in a buffer of its own."""
     *given, result = call.labels
     (out,) = call.outs
@@ -95,6 +91,6 @@ def _cut(
         starts = tuple([first for first, _ in parts])
         args.append(view.slice(starts, tuple([end - first for first, end in parts])))
     shape = tuple([end - first for first, end in box])
-    target = whole(new(out.dtype, prod(shape)), shape)
+    target = whole(uses.new(out.dtype, prod(shape)), shape)
     flops = call.flops * target.size // out.size
     return call._replace(args=tuple(args), outs=(target,), flops=flops)

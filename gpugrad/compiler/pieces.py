@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gpugrad.compiler.rewrite import Uses, new_buffers, with_views
-from gpugrad.dtypes import DType
+from gpugrad.compiler.rewrite import Uses, with_views
 from gpugrad.kir.program import Call, Program
 from gpugrad.kir.space import Buffer, View
 
@@ -42,9 +41,8 @@ class OfPieces:
 class Homes:
     """The buffers that become parts of larger ones."""
 
-    def __init__(self, uses: Uses, new: Callable[[DType, int], Buffer]) -> None:
+    def __init__(self, uses: Uses) -> None:
         self._uses = uses
-        self._new = new
         # By buffer: what it becomes a part of, and from where on.
         self._moved: dict[int, tuple[Buffer, int]] = {}
 
@@ -78,7 +76,7 @@ class Homes:
             if first.buffer.id not in placed and not _is_one(pieces):
                 if not self._are_free(pieces, step):
                     return None
-                home = self._new(first.dtype, step * count)
+                home = self._uses.new(first.dtype, step * count)
                 most -= home.size * home.dtype.itemsize
                 for place, view in enumerate(pieces):
                     placed.setdefault(view.buffer.id, (home, place * step))
@@ -129,7 +127,7 @@ def place_pieces(program: Program) -> Program:
     """
     if not any(type(s) is Call and type(s.impl) is OfPieces for s in program.steps):
         return program
-    homes = Homes(Uses(program), new_buffers(program))
+    homes = Homes(Uses(program))
     steps = list(program.steps)
     for number, step in enumerate(steps):
         if type(step) is Call and type(step.impl) is OfPieces:

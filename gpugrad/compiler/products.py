@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from gpugrad.compiler.cluster import merged_origin
 from gpugrad.compiler.pieces import Homes, OfPieces
 from gpugrad.compiler.relate import bytes_of
-from gpugrad.compiler.rewrite import Uses, new_buffers, with_members
+from gpugrad.compiler.rewrite import Uses, with_members
 from gpugrad.kir import scalar
 from gpugrad.kir.program import Call, Group, Program, Step, Store
 from gpugrad.kir.scalar import Apply, Expr, Load
@@ -85,9 +85,8 @@ class _Joining:
         self._origins: dict[int, Any] = {}
         # By the buffer of a product that is gone: its factors.
         self._gone: dict[int, tuple[View, ...]] = {}
-        self._ids = new_buffers(program)
         # What place_pieces() will do: two sums may want the same factors.
-        self._homes = Homes(uses, new_buffers(program))
+        self._homes = Homes(uses)
 
     def is_part(self, number: int) -> bool:
         """True for a sum that only another sum reads, all of it."""
@@ -180,7 +179,7 @@ class _Joining:
         terms = sum([bytes_of(c.outs[0]) for c in calls])
         if self._homes.place(lists, axes, terms) is None:
             return None
-        out = self._ids(first.outs[0].dtype, first.outs[0].size)
+        out = self._uses.new(first.outs[0].dtype, first.outs[0].size)
         origin = None
         for number, call in zip(numbers, calls):
             self._new[number] = []
@@ -223,7 +222,7 @@ class _Joining:
                 expr = expr + Load(slot, total.dtype)
             total = store.view
             if rest:
-                total = whole(self._ids(total.dtype, total.size), total.shape)
+                total = whole(self._uses.new(total.dtype, total.size), total.shape)
             loads = tuple([_as(v, group.extents) for v in views])
             step = group._replace(loads=loads, stores=(Store(total, expr),))
             steps.append(step)

@@ -23,6 +23,7 @@ class Uses:
         self.writers: dict[int, list[int]] = {}
         self.readers: dict[int, list[tuple[int, View]]] = {}
         self.held: set[int] = set()
+        outside = [*program.inputs, *[b for _, b in program.variables]]
         for number, step in enumerate(program.steps):
             for view in step.writes:
                 self.writers.setdefault(view.buffer.id, []).append(number)
@@ -31,6 +32,14 @@ class Uses:
             else:
                 for view in step.reads:
                     self.readers.setdefault(view.buffer.id, []).append((number, view))
+
+        known = (self.kept, self.held, self.writers, self.readers)
+        self._last = max([b.id for b in outside] + [n for k in known for n in k])
+
+    def new(self, dtype: DType, size: int) -> Buffer:
+        """A temp with a number that the program does not have."""
+        self._last += 1
+        return Buffer(self._last, dtype, size, "temp")
 
     def movable(self, buffer: Buffer) -> bool:
         """True for what may lie elsewhere: no variable takes it, nobody fetches it."""
@@ -46,20 +55,6 @@ class Uses:
         if len(written) != 1 or not view.is_whole or not self.movable(view.buffer):
             return None
         return written[0]
-
-
-def new_buffers(program: Program) -> Callable[[DType, int], Buffer]:
-    """Makes temps with numbers that the program does not have."""
-    used = [v.buffer.id for s in program.steps for v in (*s.reads, *s.writes)]
-    used += [b.id for b in program.inputs] + [b.id for _, b in program.variables]
-    count = max(used, default=-1)
-
-    def new(dtype: DType, size: int) -> Buffer:
-        nonlocal count
-        count += 1
-        return Buffer(count, dtype, size, "temp")
-
-    return new
 
 
 def with_views(step: Step, change: Callable[[View], View]) -> Step:

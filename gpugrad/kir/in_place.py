@@ -37,6 +37,8 @@ def may_take(step: Step, old: int, new: int) -> bool:
     roots = [s.expr for s in step.stores]
     if any(type(e) is Load and step.loads[e.slot].buffer.id == old for e in roots):
         return False
+    if True not in step.reduced:
+        return True
     return not any(type(node) is Reduce for node in postorder(*roots))
 
 
