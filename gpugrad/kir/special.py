@@ -122,14 +122,14 @@ def erfc(x: Doubles) -> Doubles:
 # In float32, by polynomials that are good for its digits: erf(x) / x - 1 in x**2 for
 # x <= 1, log(erfc(x)) for x in 1 .. 4, and (1 + 2 x) exp(x**2) erfc(x) in
 # (x - 2) / (x + 2) for x > 1/2, all interpolated at Chebyshev's points.
-_ERF_LIMIT: Final = 4.0  # erf is 1 from here on
+ERF_LIMIT: Final = 4.0  # erf is 1 from here on
 _ERFC_LIMIT: Final = 11.0  # erfc is 0
-_ERF_RATIO: Final = tuple(map(np.float32, (
+ERF_RATIO: Final = tuple(map(np.float32, (
     -9.673590811750782e-06, 0.00011268253894199437, -0.0008484396550601893,
     0.005221053412537675, -0.026865438310515116, 0.11283782622062184,
     -0.3761263847599132, 0.1283791670623609,
 )))  # fmt: skip
-_ERFC_LOGARITHM: Final = tuple(map(np.float32, (
+ERFC_LOGARITHM: Final = tuple(map(np.float32, (
     1.6140616099191242e-06, -4.559062258660102e-05, 0.0005927695390646387,
     -0.0047402223476846524, 0.026364717380902507, -0.10997824516070313,
     -0.6319370936311774, -1.1301666755313795, 0.0003032129758544223,
@@ -167,7 +167,7 @@ def _horner32(coefficients: Sequence[Any], x: Singles) -> Singles:
 
 
 def _erf32_near(x: Singles, square: Singles) -> Singles:
-    value = _horner32(_ERF_RATIO, square)
+    value = _horner32(ERF_RATIO, square)
     value *= x
     value += x
     return value
@@ -176,9 +176,9 @@ def _erf32_near(x: Singles, square: Singles) -> Singles:
 @in_single
 def erf32(x: Singles) -> Singles:
     """The error function within 2 units of float32's last place."""
-    size = np.minimum(np.abs(x), np.float32(_ERF_LIMIT))
+    size = np.minimum(np.abs(x), np.float32(ERF_LIMIT))
     near = np.less_equal(size, 1)
-    far = np.asarray(np.exp(_horner32(_ERFC_LOGARITHM, size)))
+    far = np.asarray(np.exp(_horner32(ERFC_LOGARITHM, size)))
     np.subtract(1, far, out=far)
     np.copysign(far, x, out=far)
     np.multiply(size, size, out=size)

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import itertools
 import logging
+import math
 import mmap
 import random
 import re
@@ -148,6 +149,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], float]] = {
     "log": (np.log, 1.0),
     "log1p": (np.log1p, 1.75),
     "tanh": (np.tanh, 1.5),
+    "erf": (np.vectorize(math.erf, otypes=[np.float64]), 2.0),
     "sqrt": (np.sqrt, 0.5),
     "rsqrt": (lambda x: 1 / np.sqrt(x), 1.5),
 }

@@ -7,11 +7,12 @@ place on singles, which is what NumPy's vector loops promise too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from gpugrad.backends.numpy.x86.assembler import WIDEST, Const, const
 from gpugrad.backends.numpy.x86.block import Block, Value
+from gpugrad.kir import special
 from gpugrad.kir.scalar import Apply
 
 Function = Callable[..., Value]
@@ -60,13 +61,13 @@ def _fma(b: Block, x: Value, y: Value, z: Value) -> Value:
     return b("fma", x, y, z)
 
 
-def _polynomial(b: Block, x: Value, coefficients: tuple[float, ...]) -> Value:
+def _polynomial(b: Block, x: Value, coefficients: Sequence[Any]) -> Value:
     """The highest power first; by Estrin's scheme, whose halves do not wait.
 
     A processor has several vectors under way, but only so many as hundreds of
     instructions make: what counts is how long each waits for the one before it.
     """
-    terms: list[float | Value] = list(reversed(coefficients))
+    terms: list[Any] = list(reversed(coefficients))
     while len(terms) > 1:
         pairs = [
             _fma(b, _as_value(b, high), x, _as_value(b, low))
@@ -77,7 +78,7 @@ def _polynomial(b: Block, x: Value, coefficients: tuple[float, ...]) -> Value:
     return _as_value(b, terms[0])
 
 
-def _as_value(b: Block, term: float | Value) -> Value:
+def _as_value(b: Block, term: Any) -> Value:
     return term if isinstance(term, Value) else number(b, term)
 
 
@@ -167,6 +168,18 @@ def tanh(b: Block, x: Value) -> Value:
     cubic = b("vmul", b("vmul", _polynomial(b, square, _TANH), square), x)
     small = b("vcmp", size, number(b, 0.625), imm=_PREDICATES["less"])
     return b("vblendv", far, b("vadd", cubic, x), small)
+
+
+def erf(b: Block, x: Value) -> Value:
+    """The error function: 1 - e^p(|x|), and a polynomial near 0."""
+    size = b("vmin", number(b, special.ERF_LIMIT), absolute(b, x))
+    far = exp(b, _polynomial(b, size, special.ERFC_LOGARITHM))
+    far = b("vsub", number(b, 1.0), far)
+    far = b("vor", far, b("vand", x, _sign(b)))
+    square = b("vmul", x, x)
+    near = _fma(b, _polynomial(b, square, special.ERF_RATIO), x, x)
+    small = b("vcmp", size, number(b, 1.0), imm=_PREDICATES["less_equal"])
+    return b("vblendv", far, near, small)
 
 
 # --- logarithms -----------------------------------------------------------------------
@@ -288,6 +301,7 @@ OF_SINGLES: Final[dict[str, Function]] = {
     "log": log,
     "log1p": log1p,
     "tanh": tanh,
+    "erf": erf,
 }
 
 

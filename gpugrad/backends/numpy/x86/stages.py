@@ -29,8 +29,8 @@ from gpugrad.kir.space import View
 _ROW_BYTES: Final = 48 << 10
 # Weights of functions, those not listed being 1. What is heavier than _AGAIN is kept.
 WEIGHT: Final = {
-    "exp": 20, "expm1": 22, "log": 30, "log1p": 40, "tanh": 35, "div": 4, "sqrt": 5,
-    "rsqrt": 9, "reciprocal": 4,
+    "exp": 20, "expm1": 22, "log": 30, "log1p": 40, "tanh": 35, "erf": 45, "div": 4,
+    "sqrt": 5, "rsqrt": 9, "reciprocal": 4,
 }  # fmt: skip
 _AGAIN: Final = 4
 # Accumulators that there are registers for.
