@@ -162,10 +162,11 @@ class Builder:
         loads: list[View] = []
         exprs: list[Expr] = []
         for view in views:
-            if view.size == 1 and view.buffer.kind == "const" and view.dtype.is_scalar:
-                exprs.append(Lit(self.value(view).reshape(())[()], view.dtype))
+            buffer = view.buffer
+            if buffer.kind == "const" and view.size == 1 and buffer.dtype.is_scalar:
+                exprs.append(Lit(self.value(view).reshape(())[()], buffer.dtype))
                 continue
-            exprs.append(Load(len(loads), view.dtype))
+            exprs.append(Load(len(loads), buffer.dtype))
             loads.append(view if view.shape == shape else view.broadcast(shape))
         return tuple(loads), exprs
 

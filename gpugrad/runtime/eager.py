@@ -143,8 +143,9 @@ def _operator(name: str) -> Callable[..., Any]:
     """An EagerTensor method that runs Tensor's method of that name at once."""
 
     def method(self: EagerTensor, *others: Any) -> Any:
-        if any(isinstance(o, Tensor) for o in others):
-            return NotImplemented
+        for other in others:
+            if isinstance(other, Tensor):
+                return NotImplemented
         return run_now(operate, (self, *others))
 
     def operate(*args: Any) -> Any:
@@ -269,20 +270,26 @@ def _run_kept(kept: _Kept, values: Sequence[Any], backend: Backend) -> Any:
     What fails is built anew, for its message to name the line of this call.
     """
     global _runs
-    arrays = [_array(value, backend)[0] for value in values]
-    plan = kept.plan
-    with _lock:
+    array_type, plan = backend.xp.ndarray, kept.plan
+    arrays = [
+        value.array
+        if type(value) is EagerTensor and type(value.array) is array_type
+        else _array(value, backend)[0]
+        for value in values
+    ]
+    _lock.acquire()  # `with` takes twice as long
+    try:
         _runs += 1
         compiled = plan.straight
-        try:
-            if compiled is not None and compiled.generation == _store.generation:
-                step = _runs * RUNS_WITHIN + 1
-                results = compiled.run(arrays, _store.arrays, step)
-            else:
-                context = Context(_store, backend, _runs)
-                results = plan.run(arrays, tuple([a.shape for a in arrays]), context)
-        except (StepError, OpError):
-            return None
+        if compiled is not None and compiled.generation == _store.generation:
+            results = compiled.run(arrays, _store.arrays, _runs * RUNS_WITHIN + 1)
+        else:
+            context = Context(_store, backend, _runs)
+            results = plan.run(arrays, tuple([a.shape for a in arrays]), context)
+    except (StepError, OpError):
+        return None
+    finally:
+        _lock.release()
     return [EagerTensor(r, d, backend) for r, d in zip(results, kept.dtypes)]
 
 
@@ -353,7 +360,7 @@ class _NoKey(Exception):
     """An argument of which it is not known when it is the same as another."""
 
 
-_CONSTANTS: Final = (int, bool, str, bytes, type(None), type(...), type, DType)
+_CONSTANTS: Final = {int, bool, str, bytes, type(None), type(...), type, DType}
 
 
 def _kind(value: Any, values: list[Any]) -> Any:
@@ -362,17 +369,19 @@ def _kind(value: Any, values: list[Any]) -> Any:
     if kind is EagerTensor:
         values.append(value)
         return value.dtype, value.array.shape
+    if kind in _CONSTANTS:
+        return kind, value
+    if kind is float and value and value == value:
+        return kind, value
+    if kind is float or kind is complex:
+        return kind, repr(value)  # NaN is not itself, and 0.0 is -0.0
     if kind is np.ndarray or isinstance(value, np.generic):
         if value.dtype.hasobject:
             raise _NoKey  # the dtype is that of the objects
         values.append(value)
         return value.dtype, value.shape
-    if kind in _CONSTANTS:
-        return kind, value
     if kind is slice:
         return kind, _kind((value.start, value.stop, value.step), values)
-    if kind is float or kind is complex:
-        return kind, repr(value)  # NaN is not itself, and 0.0 is -0.0
     if kind is list or kind is tuple:
         if _holds_values(value):
             return (kind, *[_kind(v, values) for v in value])
