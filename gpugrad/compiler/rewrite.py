@@ -34,7 +34,8 @@ class Uses:
                     self.readers.setdefault(view.buffer.id, []).append((number, view))
 
         known = (self.kept, self.held, self.writers, self.readers)
-        self._last = max([b.id for b in outside] + [n for k in known for n in k])
+        numbers = [b.id for b in outside] + [n for k in known for n in k]
+        self._last = max(numbers, default=-1)
 
     def new(self, dtype: DType, size: int) -> Buffer:
         """A temp with a number that the program does not have."""
