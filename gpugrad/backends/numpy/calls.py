@@ -1,4 +1,15 @@
-"""Library calls for which NumPy has one function, called without a way round."""
+"""Library calls for which NumPy has one function, called without a way round.
+
+A product is one call, and what reads it comes after all of it. Rows in blocks, each
+with what reads it while it is in cache, were not faster: each block packs the right
+factor again. Milliseconds on two cores, NumPy calls, OpenBLAS 0.3.31:
+
+    what reads it   product            rows 32    64   128   256   whole   without
+    tanh(x + b)     256 x 1024 x 1024     4.94  3.45  3.18     -    2.91      2.57
+    tanh(x + b)     512 x 256 x 1024      2.82  2.10  2.08  1.82    1.80      1.30
+    w - rate * x    1024 x 256 x 1024     5.85  4.49  4.39  4.03    3.82      2.71
+    w - rate * x    1024 x 512 x 256      2.76  2.01  1.84  1.65    1.44      1.29
+"""
 
 from __future__ import annotations
 

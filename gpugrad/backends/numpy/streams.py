@@ -4,6 +4,11 @@ The steps of a Program go to their streams in pieces between waits, as the same
 generated code that one stream runs; a signal is a threading.Event. Off unless
 Config.streams asks for it: two threads help where steps are long (NumPy lets go of the
 interpreter inside large operations), and schedules are tested on them.
+
+They do not help products. Two of 512 x 512 took 2.6 ms one after the other on the two
+threads of OpenBLAS; on a thread each 2.4, and 5.0 soon after any product on two: for 25
+ms OpenBLAS's own thread waits for more in a loop, and keeps the second core. Of 256 x
+256 they took 0.37 ms, 0.41 and 0.51; of 128 x 128 73 us, 103 and 119.
 """
 
 from __future__ import annotations
