@@ -169,6 +169,9 @@ def forward(
         matrix = _matrix(w, geometry, group, dtype)
         part = group_of(x, group, geometry.inner)
         into = group_of(y, group, geometry.outer)
+        if goes_by_rows(geometry, dtype.itemsize):
+            _forward_by_rows(xp, into, part, matrix, geometry, dtype)
+            continue
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             _write(xp, patches, matrix, block.of(into))
@@ -186,6 +189,10 @@ def to_filter(
         total, more = xp.zeros(shape, dtype), xp.empty(shape, dtype)
         part = group_of(x, group, geometry.inner)
         back = group_of(dy, group, geometry.outer)
+        into = group_of(dw, group, geometry.outer)
+        if goes_by_rows(geometry, dtype.itemsize):
+            _to_filter_by_rows(xp, into, part, back, geometry, dtype)
+            continue
         for block, images in _over_blocks(xp, part, geometry, dtype):
             patches = _patches(xp, images, geometry, block)
             slope = block.of(back).astype(dtype, copy=False)
@@ -196,7 +203,6 @@ def to_filter(
                 xp.matmul(patches.transpose(0, 2, 1), slope).sum(axis=0, out=more)
             del patches  # as above
             xp.add(total, more, out=total)
-        into = group_of(dw, group, geometry.outer)
         into[...] = total.reshape(into.shape)
 
 
@@ -297,6 +303,123 @@ def _add_taps(
         if following is None or following.first != block.first:
             dx[block.first : block.last] = total[(slice(None), *inside)]
             total = None
+
+
+# --- by rows --------------------------------------------------------------------------
+
+# Where windows move by one along the first axis, positions that lie one below the other
+# see the same rows of the input. The patches of single rows, first axis first, are a
+# matrix for each row of the window, and what lies outside of the image is left out.
+
+# Bytes of such patches in a block of images.
+_ROWS_BYTES = 2 << 20
+# Fewest channels: below, the patches are copied in short runs either way.
+_ROWS_CHANNELS = 8
+
+
+def goes_by_rows(geometry: Geometry, itemsize: int) -> bool:
+    """True where forward and to_filter take rows of patches."""
+    g = geometry
+    if len(g.window) < 2 or g.window[0] < 2 or g.strides[0] != 1 or not g.outer:
+        return False
+    return g.inner >= _ROWS_CHANNELS and _row_bytes(g, itemsize) <= 4 * _ROWS_BYTES
+
+
+def _row_bytes(geometry: Geometry, itemsize: int) -> int:
+    """Of the patches of single rows of an image."""
+    g = geometry
+    seen = prod(g.window[1:]) * g.inner
+    return g.sizes[0] * prod(g.positions[1:]) * seen * itemsize
+
+
+def _over_images(
+    xp: Any, x: Array, geometry: Geometry, dtype: Any
+) -> Iterator[tuple[Block, Array]]:
+    """Blocks of images, and [rows, images, positions..., patches] of single rows."""
+    g = geometry._replace(
+        window=(1, *geometry.window[1:]),
+        dilations=(1, *geometry.dilations[1:]),
+        pads=((0, 0), *geometry.pads[1:]),
+        positions=(geometry.sizes[0], *geometry.positions[1:]),
+    )
+    size, seen = _row_bytes(geometry, dtype.itemsize), g.taps * g.inner
+    for block in blocks(len(x), 1, size, _ROWS_BYTES):
+        images = x[block.first : block.last].swapaxes(0, 1)
+        shape = [n + p + q for n, (p, q) in zip(g.sizes, g.pads)]
+        pad = xp.empty((shape[0], images.shape[1], *shape[1:], g.inner), dtype)
+        inside = [slice(p, p + n) for n, (p, _) in zip(g.sizes[1:], g.pads[1:])]
+        pad[...] = 0
+        pad[(slice(None), slice(None), *inside)] = images
+        steps = pad.strides[2:-1]
+        slid = xp.lib.stride_tricks.as_strided(
+            pad,
+            (*pad.shape[:2], *g.positions[1:], *g.window[1:], g.inner),
+            (
+                *pad.strides[:2],
+                *[s * step for s, step in zip(g.strides[1:], steps)],
+                *[d * step for d, step in zip(g.dilations[1:], steps)],
+                pad.strides[-1],
+            ),
+        )
+        patches = xp.empty(slid.shape, dtype)
+        patches[...] = slid
+        yield block, patches.reshape(*slid.shape[: len(g.positions) + 1], seen)
+
+
+def _shifts(geometry: Geometry) -> list[tuple[int, slice, slice]]:
+    """Rows of the window, which rows of positions read something, and where."""
+    g = geometry
+    (before, _), gap, found = g.pads[0], g.dilations[0], []
+    for tap in range(g.window[0]):
+        shift = tap * gap - before
+        low, high = max(0, -shift), min(g.positions[0], g.sizes[0] - shift)
+        if low < high:
+            found.append((tap, slice(low, high), slice(low + shift, high + shift)))
+    # First the one that most positions read.
+    return sorted(found, key=lambda f: f[1].start - f[1].stop)
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _forward_by_rows(
+    xp: Any, y: Array, x: Array, matrix: Array, geometry: Geometry, dtype: Any
+) -> None:
+    g = geometry
+    matrix = matrix.reshape(g.window[0], -1, g.outer)
+    shifts = _shifts(g)
+    for block, patches in _over_images(xp, x, g, dtype):
+        shape = (g.positions[0], *patches.shape[1:-1], g.outer)
+        total, more = xp.empty(shape, dtype), xp.empty(shape, dtype)
+        if not shifts or shifts[0][1] != slice(0, g.positions[0]):
+            total[...] = 0
+        for number, (tap, rows, read) in enumerate(shifts):
+            part = total[rows]
+            if number == 0:
+                xp.matmul(_flat(patches[read]), matrix[tap], out=_flat(part))
+                continue
+            product = more[: len(part)]
+            xp.matmul(_flat(patches[read]), matrix[tap], out=_flat(product))
+            xp.add(part, product, out=part)
+        y[block.first : block.last] = total.swapaxes(0, 1)
+
+
+def _to_filter_by_rows(
+    xp: Any, dw: Array, x: Array, dy: Array, geometry: Geometry, dtype: Any
+) -> None:
+    g = geometry
+    seen = prod(g.window[1:]) * g.inner
+    total = xp.zeros((g.window[0], seen, g.outer), dtype)
+    more = xp.empty(total.shape[1:], dtype)
+    for block, patches in _over_images(xp, x, g, dtype):
+        back = dy[block.first : block.last].swapaxes(0, 1)
+        slopes = xp.empty(back.shape, dtype)
+        slopes[...] = back
+        for tap, rows, read in _shifts(g):
+            xp.matmul(_flat(patches[read]).T, _flat(slopes[rows]), out=more)
+            xp.add(total[tap], more, out=total[tap])
+    dw[...] = total.reshape(dw.shape)
 
 
 # --- depthwise ------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from gpugrad.ops.convolve import Array, Block, Geometry, Shape
 # Bytes of the spectra of a block of images.
 _BLOCK_BYTES = 1 << 24
 
-# Nanoseconds, as measured: a number that a window sees, copied, and multiplied for an
-# output; the same where each channel has its own window; a point of a transform for
-# each halving of its points; and a point's product of two channels. What matters is
-# how they compare, and that is much the same on other processors.
-_SEEN_NS, _PRODUCT_NS, _DEPTHWISE_NS = 0.37, 0.013, 0.8
+# Nanoseconds, as measured: a number that a window sees, copied (half of it where rows
+# of patches are shared), and multiplied for an output; the same where each channel has
+# its own window; a point of a transform for each halving of its points; and a point's
+# product of two channels. What matters is how they compare, and that is much the same
+# on other processors.
+_SEEN_NS, _PRODUCT_NS, _DEPTHWISE_NS = 0.37, 0.0105, 0.8
 _POINT_NS, _COMPLEX_NS = 0.7, 0.07
 # The spectra have to be faster by so much, since they take more memory.
 _MARGIN = 1.3
@@ -36,7 +37,8 @@ def suits(geometry: Geometry, batch: int, depthwise: bool = False) -> bool:
     points = prod(_lengths(g))
     channels = g.inner + g.outer
     seen = batch * prod(g.positions) * g.taps * g.inner
-    each = _DEPTHWISE_NS * g.outer if depthwise else _SEEN_NS + _PRODUCT_NS * g.outer
+    copied = _SEEN_NS / 2 if convolve.goes_by_rows(g, 4) else _SEEN_NS
+    each = _DEPTHWISE_NS * g.outer if depthwise else copied + _PRODUCT_NS * g.outer
     planes = batch * channels + g.inner * g.outer
     transforms = _POINT_NS * planes * points * log2(points + 1)
     products = _COMPLEX_NS * points * batch * g.inner * g.outer

@@ -102,9 +102,8 @@ def _constants(
 _TILE = 4
 _WINDOWS = (3, 4, 5)
 
-# Fewest channels on either side, of one image or of several: below, the transforms
-# cost more than they save.
-_LEAST_CHANNELS = (16, 8)
+# Fewest channels on either side: below, the transforms cost more than they save.
+_LEAST_CHANNELS = 32
 
 # Fewest numbers that the positions of a batch see: below, there are too many calls.
 _LEAST_SEEN = 400_000
@@ -115,9 +114,7 @@ def tile_for(geometry: Geometry, batch: int, itemsize: int) -> Shape | None:
     g = geometry
     if len(g.window) != 2 or {*g.strides, *g.dilations} != {1} or itemsize > 4:
         return None
-    if min(g.inner, g.outer) < _LEAST_CHANNELS[batch > 1]:
-        return None
-    if not {*g.window} <= {1, *_WINDOWS}:
+    if min(g.inner, g.outer) < _LEAST_CHANNELS or not {*g.window} <= {1, *_WINDOWS}:
         return None
     if batch * prod(g.positions) * g.taps * g.inner < _LEAST_SEEN:
         return None
@@ -129,7 +126,7 @@ def tile_for(geometry: Geometry, batch: int, itemsize: int) -> Shape | None:
     # The filters have to be transformed as well: a row of inputs or outputs for each
     # pair of channels is too few.
     rows = batch * prod(tiles)
-    return tile if rows >= 2 * max(g.inner, g.outer) else None
+    return tile if rows >= 4 * max(g.inner, g.outer) else None
 
 
 # --- transforms of arrays -------------------------------------------------------------

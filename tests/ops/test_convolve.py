@@ -129,3 +129,60 @@ def test_one_channel(monkeypatch, dtype, window, sizes):
     monkeypatch.setattr(convolve, "_BLOCK_BYTES", 200)
     for found, again in zip(run(x, w), [y, dx, dw]):
         np.testing.assert_allclose(found, again, **tolerance)
+
+
+def geometry_of(sizes, window, pads, **rest):
+    ones = (1,) * len(sizes)
+    g = convolve.Geometry(window, ones, ones, pads, sizes, sizes, 1, 8, 5)
+    g = g._replace(**rest)
+    positions = tuple(
+        (n + sum(p) - (k - 1) * d - 1) // s + 1
+        for n, k, p, d, s in zip(sizes, window, pads, g.dilations, g.strides)
+    )
+    return g._replace(positions=positions)
+
+
+BY_ROWS = {
+    "same": geometry_of((6, 7), (3, 4), ((1, 1), (1, 2))),
+    "valid": geometry_of((6, 7), (2, 3), ((0, 0), (0, 0))),
+    "one position": geometry_of((4, 3), (4, 3), ((0, 0), (0, 0))),
+    "window larger than the image": geometry_of((2, 1), (7, 3), ((3, 3), (1, 1))),
+    "padding wider than the window": geometry_of((3, 4), (2, 2), ((5, 0), (0, 6))),
+    "nothing but padding": geometry_of((0, 4), (2, 2), ((2, 2), (0, 0))),
+    "dilated": geometry_of((9, 9), (3, 2), ((2, 2), (1, 0)), dilations=(2, 3)),
+    "strides": geometry_of((5, 9), (3, 3), ((1, 1), (0, 1)), strides=(1, 3)),
+    "groups": geometry_of((5, 5), (3, 3), ((1, 1), (1, 1)), groups=3),
+    "one column": geometry_of((9, 4), (5, 1), ((2, 2), (0, 0))),
+    "volumes": geometry_of((4, 5, 3), (2, 3, 3), ((0, 1), (1, 1), (0, 2))),
+}
+
+
+@pytest.mark.parametrize("name", BY_ROWS)
+@pytest.mark.parametrize("budget", [1 << 10, 1 << 20])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_by_rows_and_by_patches_agree(monkeypatch, name, budget, dtype):
+    g = BY_ROWS[name]
+    assert convolve.goes_by_rows(g, 8)
+    monkeypatch.setattr(convolve, "_ROWS_BYTES", budget)
+    x = RNG.normal(size=(3, *g.sizes, g.groups * g.inner)).astype(dtype)
+    w = RNG.normal(size=(*g.window, g.inner, g.groups * g.outer)).astype(dtype)
+    dy = RNG.normal(size=(3, *g.positions, g.groups * g.outer)).astype(dtype)
+    near = {np.float16: 8e-3, np.float32: 1e-5, np.float64: 1e-13}[dtype]
+    both = []
+    for by_rows in (True, False):
+        monkeypatch.setattr(convolve, "goes_by_rows", lambda *_, by=by_rows: by)
+        y, dw = np.full_like(dy, np.nan), np.full_like(w, np.nan)
+        convolve.forward(np, (y,), x, w, g)
+        convolve.to_filter(np, (dw,), x, dy, g)
+        both.append((y, dw))
+    for found, wanted in zip(*both):
+        np.testing.assert_allclose(found, wanted, rtol=near, atol=20 * near)
+
+
+def test_where_rows_pay():
+    g = BY_ROWS["same"]
+    assert not convolve.goes_by_rows(g._replace(strides=(2, 1)), 4)
+    assert not convolve.goes_by_rows(g._replace(window=(1, 4)), 4)
+    assert not convolve.goes_by_rows(g._replace(inner=1), 4)
+    assert not convolve.goes_by_rows(g._replace(outer=0), 4)
+    assert not convolve.goes_by_rows(g._replace(sizes=(10**5, 7)), 4)
