@@ -66,8 +66,9 @@ def conv2d(
              be a multiple of the filter's, which are then groups.
     ``strides`` and ``dilations``: one number, one for height and width, or one an
     axis. ``padding``: "SAME", "VALID", or a list of (before, after) for every axis.
-    On a CPU, windows of 3 to 5 in float32 are convolved by Winograd's algorithm: errors
-    up to 1e-5 of the results (root mean squares); cast to float64 for plain sums.
+    On a CPU, windows of 3 to 5 over 32 float32 channels or more go by Winograd's way,
+    with errors up to 1e-5 of the results (root mean squares); float64 is summed plainly
+    or, under large windows, by spectra, whose errors are those of sums.
     """
     filter = rules.one_of(filter, filters, "filter", "filters")
     attrs = _attrs(
