@@ -67,7 +67,7 @@ TABLE: Final = (
         bessel_y1
     """),
     ("ops.bitcast", ".", "bitcast"),
-    ("ops.candidates", "nn", "nce_loss sampled_softmax_loss"),
+    ("ops.sampled_losses", "nn", "nce_loss sampled_softmax_loss"),
     ("ops.candidates", "nn random", """
         all_candidate_sampler fixed_unigram_candidate_sampler
         log_uniform_candidate_sampler uniform_candidate_sampler
