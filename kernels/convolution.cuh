@@ -278,6 +278,8 @@ __device__ __forceinline__ void depthwise_to_filter(T* dw, const T* x, const T* 
     const C slope = (C)widen(dy[place * (channels * G::outer) + filter]);
     sum = wrap_add(sum, wrap_mul(seen, slope));
   }
-  sum = fold_block<JoinSum, TILE_THREADS / 32>(sum, shared);
+  fold_to_shared<JoinSum>(sum, shared);
+  __syncthreads();
+  sum = fold_shared<JoinSum, TILE_THREADS / 32>(shared);
   if (threadIdx.x == 0) dw[blockIdx.x] = narrow<T>(sum);
 }

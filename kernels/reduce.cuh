@@ -62,16 +62,17 @@ __device__ __forceinline__ T fold_lanes(T x) {
   return x;
 }
 
-// Over a block of WARPS warps; `shared` has room for WARPS values of its own.
-template <class Op, int WARPS, class T>
-__device__ __forceinline__ T fold_block(T x, T* shared) {
+// Over a block of WARPS warps, in two steps with a barrier between them, so that several
+// values need only one; `shared` has room for WARPS values of its own.
+template <class Op, class T>
+__device__ __forceinline__ void fold_to_shared(T x, T* shared) {
   x = fold_lanes<Op, 32>(x);
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-  __syncthreads();
-  x = shared[0];
-#pragma unroll
-  for (int warp = 1; warp < WARPS; ++warp) x = Op::of(x, shared[warp]);
-  return x;
+}
+
+template <class Op, int WARPS, class T>
+__device__ __forceinline__ T fold_shared(const T* shared) {
+  return fold_lanes<Op, WARPS>(shared[threadIdx.x % WARPS]);
 }
 
 // The same value as one that the compiler has not seen before: what is computed from

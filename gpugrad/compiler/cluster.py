@@ -30,8 +30,9 @@ FEW_VIEWS: Final = 24
 MOST_VIEWS: Final = 40
 # Where a fold's result goes back to the points that it folded, or is folded again with
 # others, a GPU walks each fold with one block, and along memory. That pays for folds
-# of at most this many points, or with many of them side by side.
-_SHORT_FOLD: Final = 1 << 14
+# of at most this many points, which a block can hold in registers, or with many of them
+# side by side.
+_SHORT_FOLD: Final = 1 << 15
 _MANY_ROWS: Final = 128
 # The same across memory, where a thread walks each fold alone.
 _FEW_POINTS: Final = 1 << 12

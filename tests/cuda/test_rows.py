@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import gpugrad as gg
 from gpugrad import dtypes
 from gpugrad.backends.cupy import row_plan
 from gpugrad.backends.cupy.codegen import lower
@@ -24,6 +25,7 @@ from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import Expr, Index, Load, Reduce
 from gpugrad.kir.space import Buffer, View, whole
 from tests.cuda.cpu import ORDERS, Guarded, Machine, compiler, run_step
+from tests.cuda.fakes import FakeBackend, HollowDevice
 from tests.cuda.row_programs import PROGRAMS, row_groups, row_operands
 from tests.cuda.test_on_cpu import ATOL_OF_FOLDS, RTOL
 
@@ -410,7 +412,7 @@ def broken(kernel: Kernel, right: str, wrong: str) -> Kernel:
         # Idle lanes of the last block go on to rows that are not there.
         (128, "active ? row : 0", "row"),
         # No barrier.
-        (4096, "fold_block<JoinSum, 8>", "fold_unjoined<JoinSum, 8>"),
+        (4096, "__syncthreads();", ""),
     ],
 )
 def test_mistakes_are_found(length, right, wrong, machine, as_if_many):
@@ -422,22 +424,10 @@ def test_mistakes_are_found(length, right, wrong, machine, as_if_many):
     check_kernel(machine, group, kernel)
 
 
-_UNJOINED = """
-template <class Op, int WARPS, class T>
-__device__ __forceinline__ T fold_unjoined(T x, T* shared) {
-  x = fold_lanes<Op, 32>(x);
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-  x = shared[0];
-  for (int warp = 1; warp < WARPS; ++warp) x = Op::of(x, shared[warp]);
-  return x;
-}
-"""
-
-
 def check_kernel(machine, group: Group, kernel: Kernel) -> None:
     memory = row_operands(group)
     want = interpret([group], dict(memory))
-    built = machine([kernel._replace(text=_UNJOINED + kernel.text)])
+    built = machine([kernel])
     for order in ORDERS:
         got = run_step(built, Lowered((kernel,)), group, memory, order)
         for store in group.stores:
@@ -475,3 +465,14 @@ def test_how_many_rows_are_taken(name, length, dtype, found):
     kind, lanes, block = found
     assert (variant(kernel), kernel.block) == (kind, (block, 1, 1))
     assert kernel.grid == ((1 << 17) // (block // lanes), 1, 1)
+
+
+def test_explain_names_the_variant():
+    with gg.Graph().as_default():
+        x = gg.placeholder(gg.float32, (300, None))
+        y = gg.nn.softmax(x)
+        session = gg.Session()
+        session._backend = FakeBackend(HollowDevice())
+        for length, kind in ((16, "subwarp"), (4096, "block"), (1 << 16, "online")):
+            feeds = {x: np.zeros((300, length), np.float32)}
+            assert f"gpugrad_rows_{kind}_" in gg.explain(y, feeds, session)

@@ -375,36 +375,49 @@ class _Rows:
 
     def _join(self, stage: Stage) -> None:
         """Every lane gets the results of the stage's folds."""
+        self._share(stage)
         for fold in stage.folds:
             number = self._number(fold)
-            kind = computed(fold.dtype)
-            joined = self._joined(f"a{number}", join(fold), kind, number)
-            value = joined if self._plan.chunk else rounded(joined, fold.dtype)
-            self._body.add(f"const {kind} r{number} = {value};")
+            value = self._joined(number, join(fold))
+            if not self._plan.chunk:
+                value = rounded(value, fold.dtype)
+            self._body.add(f"const {computed(fold.dtype)} r{number} = {value};")
             self._known[fold] = f"r{number}"
         for pair in stage.pairs:
-            kind, ctype = computed(pair.second.dtype), pair.ctype
             first, second = self._number(pair.first), self._number(pair.second)
-            joined = self._joined(f"a{second}", "JoinStates", ctype, second)
+            kind, state = computed(pair.second.dtype), f"pair{second}"
             self._body.add(
-                f"const {ctype} pair{second} = {joined};",
+                f"const {pair.ctype} {state} = {self._joined(second, 'JoinStates')};",
                 f"const {kind} r{first} = "
-                f"{rounded(f'pair{second}.first()', pair.first.dtype)};",
+                f"{rounded(f'{state}.first()', pair.first.dtype)};",
             )
             self._known[pair.first] = f"r{first}"
             self._make_row_values([pair.offset])
-            offset = self._known[pair.offset]
-            value = rounded(f"pair{second}.second({offset})", pair.second.dtype)
+            value = f"{state}.second({self._known[pair.offset]})"
+            value = rounded(value, pair.second.dtype)
             self._body.add(f"const {kind} r{second} = {value};")
             self._known[pair.second] = f"r{second}"
 
-    def _joined(self, name: str, joins: str, ctype: str, number: int) -> str:
+    def _share(self, stage: Stage) -> None:
+        """In blocks: the results of the warps meet in shared memory."""
+        made = [(self._number(f), computed(f.dtype), join(f)) for f in stage.folds]
+        for pair in stage.pairs:
+            made.append((self._number(pair.second), pair.ctype, "JoinStates"))
+        if self._plan.lanes <= WARP or not made:
+            return
+        warps = self._plan.lanes // WARP
+        for number, ctype, joins in made:
+            self._body.add(
+                f"__shared__ {ctype} shared{number}[{warps}];",
+                f"fold_to_shared<{joins}>(a{number}, shared{number});",
+            )
+        self._body.add("__syncthreads();")
+
+    def _joined(self, number: int, joins: str) -> str:
         lanes = self._plan.lanes
         if lanes > WARP:
-            warps = lanes // WARP
-            self._body.add(f"__shared__ {ctype} shared{number}[{warps}];")
-            return f"fold_block<{joins}, {warps}>({name}, shared{number})"
-        return f"fold_lanes<{joins}, {lanes}>({name})" if lanes > 1 else name
+            return f"fold_shared<{joins}, {lanes // WARP}>(shared{number})"
+        return f"fold_lanes<{joins}, {lanes}>(a{number})" if lanes > 1 else f"a{number}"
 
     # --- what is one value a row --------------------------------------------------
 
