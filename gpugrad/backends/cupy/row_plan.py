@@ -8,11 +8,16 @@
 | online   | a block, or a warp        | any length       | once a stage; a pair |
 |          |                           |                  | of folds is a stage  |
 | walk     | the same                  | any length       | once a stage         |
-| split    | many blocks               | few long rows    | once a stage         |
+| split    | many blocks               | few long rows    | once: it is a stage  |
 
 A word is a 4-byte register that a point of the row needs from one stage to the next
 (stages.carry): 1 in a softmax, 2 in its gradient, twice that in float64. Rows that
-stay in registers are subwarp, warp or block; the others walk along the row again.
+stay in registers are subwarp, warp or block; the others walk along the row again. Where
+rows are few and long the compiler leaves the stages apart (compiler/cluster.py), and
+each is split by itself (fold.py).
+
+None of this has been measured: it has not run on a GPU. The limits come from register
+counts of the machine code and from what is known of the devices.
 """
 
 from __future__ import annotations
