@@ -30,7 +30,7 @@ from gpugrad.backends.cupy.layout import Nest, best_run, constant_along
 from gpugrad.backends.cupy.online import pairs
 from gpugrad.backends.cupy.stages import Carried, Stage, carry, stages, words
 from gpugrad.backends.cupy.text import Indexing, Run
-from gpugrad.kir.scalar import Apply, postorder
+from gpugrad.kir.scalar import postorder
 
 THREADS: Final = 256
 WARP: Final = 32
@@ -93,7 +93,7 @@ class Plan(NamedTuple):
         """How many a thread may have."""
         held = self.share * self.run.length * self.carried.words
         small = held <= _FEW_WORDS and not _has_doubles(self.nest)
-        return 64 if small or not self.share or self.block == _FULL_BLOCK else 128
+        return 64 if small or self.block == _FULL_BLOCK else 128
 
     @property
     def indexing(self) -> Indexing:
@@ -148,7 +148,7 @@ def _resident(nest: Nest, alone: bool) -> Plan | None:
     else:
         return None
     if lanes == _FULL_BLOCK and (
-        _has_doubles(nest) or points * size + length * carried.late > _FULL_WORDS
+        _has_doubles(nest) or points * size + length * carried.late // 4 > _FULL_WORDS
     ):
         return None
     if not alone:
@@ -170,7 +170,7 @@ def _widest(nest: Nest) -> int:
 def _has_doubles(nest: Nest) -> bool:
     """True if anything is computed in 8 bytes or more."""
     return any(
-        e.dtype.itemsize > 4 and not e.dtype.is_integer and type(e) is Apply
+        e.dtype.itemsize > 4 and not e.dtype.is_integer
         for e in postorder(*[o.expr for o in nest.outputs])
     )
 
@@ -203,7 +203,8 @@ def _walk(nest: Nest, passes: Sequence[Stage], alone: bool) -> Plan:
             lanes *= 2
         if nest.length > _WARP_ROW:
             lanes = THREADS
-            while cost < text.DEAR and lanes < _FULL_BLOCK:
+            most = _FULL_BLOCK // 2 if _has_doubles(nest) else _FULL_BLOCK
+            while cost < text.DEAR and lanes < most:
                 few = nest.rows * lanes < 2 * _ENOUGH_THREADS
                 if not few or runs < 2 * lanes * _LEAST_RUNS:
                     break

@@ -87,7 +87,7 @@ class Carried(NamedTuple):
     ``kept``: values that are computed in the first stage that needs them. ``begin``:
     by load, the stage before which it is read; a load that is not there is read in
     the one stage that needs it. ``words``: 4-byte registers a point between stages, at
-    most. ``late``: those of the loads that are read in a stage after the first.
+    most. ``late``: bytes a point that a stage after the first reads for itself.
     """
 
     kept: tuple[Expr, ...]
@@ -195,7 +195,7 @@ def _read_early(
         if early < last:
             begin[node.slot] = early
     late = [
-        words(node.dtype)
+        node.dtype.itemsize
         for node, (first, _) in spans.items()
         if type(node) is Load and node.slot not in begin and first > 0
     ]
