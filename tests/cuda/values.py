@@ -41,6 +41,9 @@ def operand(
     if dtype.is_integer:
         return _integers(rng, dtype, size, function, slot)
     low, high = (-3.0, 3.0)
+    if function == "prod":
+        # Where parts of a product leave the range, its order decides between 0 and NaN.
+        low, high = 0.95, 1.05
     if function in RANGES and not dtype.is_complex:
         low, high = RANGES[function][slot]
     values = rng.uniform(low, high, size)
@@ -51,7 +54,8 @@ def operand(
         values[place : place + 2] = np.inf, (-np.inf if slot else np.inf)
         values[4] = np.inf
     if dtype.is_complex:
-        values = values + 1j * rng.uniform(low, high, size)
+        part = 0.05 if function == "prod" else high
+        values = values + 1j * rng.uniform(-part, part, size)
     elif function not in (*RANGES, "cast") and size >= 64:
         values[rng.integers(0, size, len(_SPECIAL))] = _SPECIAL
     return values.astype(dtype.np_dtype)
@@ -66,7 +70,7 @@ def _integers(
         low, high = 0, 9 * dtype.itemsize
     if slot == 1 and function == "pow":
         low, high = 0, 12
-    if function == "fold":
+    if function in ("fold", "prod"):
         low, high = max(low, -50), min(high, 50)
     values = rng.integers(low, high, size, dtype=dtype.np_dtype, endpoint=True)
     if slot == 1 and ("div" in function or "mod" in function):
