@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from types import CodeType, FunctionType
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +23,7 @@ import numpy as np
 from gpugrad.backends.numpy.calls import direct, is_dot, is_turned
 from gpugrad.backends.numpy.kernel import Plan
 from gpugrad.backends.numpy.loops import RUN_LOCALS, TileCode, TileLoop, thread_memory
+from gpugrad.backends.numpy.module import Module, Part
 from gpugrad.backends.numpy.pool import available
 from gpugrad.backends.numpy.results import ARRAYS, LEAST_BYTES, RESULTS
 from gpugrad.backends.numpy.storage import (
@@ -36,15 +36,13 @@ from gpugrad.backends.numpy.storage import (
 from gpugrad.backends.numpy.tiling import Pass, passes
 from gpugrad.backends.numpy.updates import Tail, computed_in_place
 from gpugrad.backends.numpy.whole import WholeKernel
-from gpugrad.backends.numpy.x86.groups import SHARE_NS, Machined, Shared, machined
-from gpugrad.backends.numpy.x86.native import functions, width
-from gpugrad.backends.numpy.x86.stages import Refused
+from gpugrad.backends.numpy.x86.code import MachineCode
 from gpugrad.config import Config
 from gpugrad.dtypes import DType, of_numpy, string
 from gpugrad.kir import meaning
 from gpugrad.kir.program import HOME, Barrier, Call, Commit, Group, Program, Step
 from gpugrad.kir.scalar import Expr, Lit, Reduce
-from gpugrad.kir.space import Buffer, Shape, View, whole
+from gpugrad.kir.space import Buffer, Shape, View
 
 # Lines a function. Compiling took 11 us a line in functions of 1,000 lines, 21 in one
 # of 100,000, and 8 in functions of 200.
@@ -56,87 +54,7 @@ _SHARED_TILE: Final = 4 << 20
 # Nanoseconds of work in tiles from which it is shared (Config.share_ns).
 _SHARE_NS: Final = 5_000_000
 
-_serial = count()
-
 _STATIC: Final = {"temp": "t", "const": "c", "step": "t"}
-
-
-class Part:
-    """One function of the generated code: its lines, and the step of each line."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.steps: list[int | None] = []
-        # Locals of the run that the lines use, in the order of their first use.
-        self.locals: dict[str, None] = {}
-
-
-class Module:
-    """The generated code: text, compiled functions, and where each line came from."""
-
-    def __init__(self, namespace: dict[str, Any]) -> None:
-        self.namespace = namespace
-        # Not in the namespace: each function refers to that, and a cycle would keep
-        # the arrays in it until Python's collector comes by.
-        self.functions: dict[str, Any] = {}
-        self._serial = next(_serial)
-        self._texts: list[str] = []
-        self._steps: dict[str, list[int | None]] = {}
-        self.listings: list[tuple[str, Machined]] = []
-
-    def add(self, header: str, lines: list[str], steps: list[int | None]) -> None:
-        """Compile one function; ``run`` can call those before it."""
-        name = f"<gpugrad program {self._serial}, part {len(self._texts)}>"
-        text = "\n    ".join((header, *lines)) + "\n"
-        code: CodeType = compile(text, name, "exec", dont_inherit=True)
-        defined: dict[str, Any] = {}
-        last = header.startswith("def run(") and self.functions
-        scope = {**self.namespace, **self.functions} if last else self.namespace
-        exec(code, scope, defined)
-        self.functions.update(defined)
-        self._texts.append(text)
-        self._steps[name] = [None, *steps]
-
-    def step_of(self, error: BaseException) -> int | None:
-        """The number of the step in whose line of generated code ``error`` arose."""
-        trace = error.__traceback__
-        while trace is not None:
-            steps = self._steps.get(trace.tb_frame.f_code.co_filename)
-            number = None if steps is None else steps[trace.tb_lineno - 1]
-            if number is not None:
-                return number
-            trace = trace.tb_next
-        return None
-
-    def add_tile(self, text: str, step: int | None) -> Any:
-        """Compile the function of one tile, and return it.
-
-        It sees the arrays that it names and no more: the namespace refers to it.
-        """
-        name = f"<gpugrad program {self._serial}, part {len(self._texts)}>"
-        module: CodeType = compile(text, name, "exec", dont_inherit=True)
-        (code,) = [c for c in module.co_consts if isinstance(c, CodeType)]
-        known = self.namespace
-        scope = {n: known[n] for n in code.co_names if n in known}
-        self._texts.append(text)
-        self._steps[name] = [step] * (text.count("\n") + 1)
-        return FunctionType(code, scope)
-
-    @property
-    def source(self) -> str:
-        """The text of all functions, after a list of the literals in it."""
-        literals = [
-            f"# {name} = {value.dtype} {value!s}"
-            for name, value in self.namespace.items()
-            if name[0] == "k" and name[1:].isdigit()
-        ]
-        heading = ["\n".join(literals) + "\n"] if literals else []
-        listings = [
-            "\n".join([f"# {name}: machine code over {kernel.summary}",
-                       *[f"# {line}" for line in kernel.text], ""])
-            for name, kernel in self.listings
-        ]  # fmt: skip
-        return "\n".join(heading + listings + self._texts)
 
 
 class Generator:
@@ -161,11 +79,7 @@ class Generator:
         # Numbers of buffers between passes over one group: no Program has such.
         self._between = count(-1, -1)
         self._loops: list[tuple[TileCode, int]] = []
-        # Bytes of the vectors of machine code.
-        self._width = width(settings.machine_code)
-        self._machined: list[Machined] = []
-        share = settings.share_ns
-        self._share_ns = SHARE_NS if share is None else share
+        self._machine = MachineCode(self, settings)
         self._segments = segments
         self._storage = Storage(program)
         # Streams run at the same time: each has scratch of its own.
@@ -296,6 +210,13 @@ class Generator:
             self._parts[-1].locals[name] = None
         return name
 
+    def of_run(self, buffer: Buffer) -> str | None:
+        """The local of this part that holds a buffer of the run; None for others."""
+        name = self._locals.get(buffer.id)
+        if name is not None:
+            self._parts[-1].locals[name] = None
+        return name
+
     # --- views ------------------------------------------------------------------------
 
     def _new_view(self, view: View) -> str:
@@ -365,7 +286,7 @@ class Generator:
             self._tail = computed_in_place(program)
         self._in_place = self._tail.commits
         slots = {slot: buffer.id for slot, buffer in program.variables}
-        self._same = {
+        self._machine.same = {
             number: slots[commit.slot]
             for number, commit in self._in_place.items()
             if commit.slot in slots
@@ -398,22 +319,8 @@ class Generator:
                 write(f"{name} = {make}({view.shape}, {self.dtype(buffer.dtype)})")
 
     def _group(self, group: Group) -> None:
-        if self._width:
-            try:
-                kernels = machined(
-                    group,
-                    self._locate,
-                    self._between,
-                    self._share_ns,
-                    self._width,
-                    self._same,
-                )
-            except Refused:
-                pass
-            else:
-                for kernel in kernels:
-                    self._machine_call(kernel)
-                return
+        if self._machine.write(group, self._between):
+            return
         walks = None
         if not any(v.dtype is string for v in (*group.reads, *group.writes)):
             walks = passes(group, self._tile_bytes, self._between)
@@ -422,36 +329,6 @@ class Generator:
             return
         for walk in walks:
             self._loop(walk)
-
-    def _locate(self, buffer: Buffer) -> int | None:
-        """The address of what stays from run to run."""
-        if buffer.id in self._locals:
-            return None
-        name = self.view(whole(buffer, (buffer.size,)))
-        return int(self.namespace[name].ctypes.data)
-
-    def _machine_call(self, kernel: Machined) -> None:
-        """The call of machine code, and the last additions of its folds."""
-        number = len(self._machined)
-        self._machined.append(kernel)
-        names = [self._locals[b.id] for b in kernel.arguments]
-        self._parts[-1].locals.update(dict.fromkeys(names))
-        kept = []
-        for place, (node, _, array) in enumerate(kernel.sums):
-            name = f"m{number}_{node.kind}{place}"
-            self.namespace[name] = array
-            kept.append(name)
-            dtype = of_numpy(array.dtype)
-            nothing = Lit(meaning.identity(node.kind, dtype), dtype)
-            self.line(f"{name}[...] = {self.literal(nothing)}")
-        self.line(f"m{number}({', '.join(names)})")
-        for name, (node, target, array) in zip(kept, kernel.sums):
-            if len(array) == 1:
-                self.namespace[f"{name}_0"] = array[0]
-                self.line(f"{self.view(target)}[...] = {name}_0")
-                continue
-            fold = self.bind(meaning.REDUCTION[node.kind].reduce, f"reduce_{node.kind}")
-            self.line(f"{self.view(target)}[...] = {fold}({name}, 0)")
 
     def _loop(self, walk: Pass) -> None:
         """One pass over the tiles of a group, and the last additions of its folds."""
@@ -571,7 +448,7 @@ class Generator:
             memory = [aligned_bytes(size) for size in scratch.sizes()]
             self.namespace.update(zip(scratch.names, scratch.arrays(memory)))
         self._compile_loops(module)
-        self._compile_machined(module)
+        self._machine.compile(module)
         body: list[str] = []
         steps: list[int | None] = []
         header = "def run(inputs, variables, step):"
@@ -599,17 +476,6 @@ class Generator:
         call = f"part{number}({', '.join(part.locals)})"
         module.add(f"def {call}:", part.lines or ["pass"], part.steps or [None])
         return call
-
-    def _compile_machined(self, module: Module) -> None:
-        if not self._machined:
-            return
-        made = functions([kernel.code for kernel in self._machined])
-        for number, (kernel, own) in enumerate(zip(self._machined, made)):
-            function: Any = own
-            if kernel.portions is not None:
-                function = Shared(function, kernel, self._most_threads)
-            self.namespace[f"m{number}"] = function
-            module.listings.append((f"m{number}", kernel))
 
     def _compile_loops(self, module: Module) -> None:
         """Streams run at the same time: the loops of each have memory of their own."""
