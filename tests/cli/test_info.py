@@ -26,7 +26,7 @@ def test_what_it_prints(capsys):
     rows = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
     assert rows["gpugrad"].startswith(f"{VERSION} in ")
     assert rows["NumPy"] == np.__version__
-    assert re.search(r", \d+ cores?$", rows["cpu:0"])
+    assert re.search(r", \d+ cores?(, machine code .*)?$", rows["cpu:0"])
     assert {"Python", "CuPy", "CUDA", "numpy", "cupy"} <= rows.keys()
 
 
