@@ -1,4 +1,4 @@
-"""The NumPy backend: Programs as generated Python on the CPU."""
+"""The NumPy backend: Programs as Python and machine code, generated, on the CPU."""
 
 from __future__ import annotations
 

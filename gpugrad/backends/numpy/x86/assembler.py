@@ -79,7 +79,7 @@ def _forms() -> dict[str, _Form]:
     forms: dict[str, _Form] = {}
     arithmetic = {
         "vadd": 0x58, "vmul": 0x59, "vsub": 0x5C, "vmin": 0x5D, "vdiv": 0x5E,
-        "vmax": 0x5F, "vand": 0x54, "vandn": 0x55, "vor": 0x56, "vxor": 0x57,
+        "vmax": 0x5F, "vand": 0x54, "vor": 0x56, "vxor": 0x57,
         "vcmp": 0xC2,
     }  # fmt: skip
     for prefix, kind in enumerate(("ps", "pd")):
@@ -106,8 +106,6 @@ def _forms() -> dict[str, _Form]:
         "vmovsd_store": _Form(3, 1, 0x11, long=0, operands="bd"),
         "vmovsd": _Form(3, 1, 0x10, long=0, operands="db"),
         "vaddsd": _Form(3, 1, 0x58, long=0),
-        "vaddss": _Form(2, 1, 0x58, long=0),
-        "vmaxss": _Form(2, 1, 0x5F, long=0),
         "vcvtps2dq": _Form(1, 1, 0x5B, operands="db"),
         "vcvtdq2ps": _Form(0, 1, 0x5B, operands="db"),
         "vcvtps2pd": _Form(0, 1, 0x5A, operands="db"),
