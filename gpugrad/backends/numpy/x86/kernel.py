@@ -136,6 +136,8 @@ class Kernel(Frame):
         asm, lanes = self._asm, self._lanes
         inside = [f for f in stage.folds if self._plan.folds_last]
         accumulators = {f: Value(pinned=r) for f, r in zip(inside, _ACCUMULATORS)}
+        for fold in inside[len(_ACCUMULATORS) :]:  # the others are in the frame
+            accumulators[fold] = Value(self._vector_room())
         sums = {f: (self._vector_room(), self._vector_room())
                 for f in inside if f.kind == "sum" and self._in_doubles}  # fmt: skip
         self._begin(accumulators, sums)
@@ -231,12 +233,13 @@ class Kernel(Frame):
         """Every accumulator as a fold of nothing."""
         asm = self._asm
         for fold, value in accumulators.items():
-            assert value.reg is not None
             block = Block(self._kind)
             identity = functions.number(block, meaning.identity(fold.kind, fold.dtype))
-            asm.vector("vmovups", value.reg, b=identity.home)
-            for slot in sums.get(fold, ()):
-                asm.vector("vmovups_store", slot, b=value.reg)
+            reg = 0 if value.reg is None else value.reg
+            asm.vector("vmovups", reg, b=identity.home)
+            own = [value.home] if isinstance(value.home, Mem) else []
+            for slot in (*own, *sums.get(fold, ())):
+                asm.vector("vmovups_store", slot, b=reg)
 
     def _flush(
         self, accumulators: dict[Reduce, Value], sums: dict[Reduce, tuple[Mem, Mem]]
@@ -244,8 +247,10 @@ class Kernel(Frame):
         """Add sums of a run to those in doubles, and begin anew."""
         asm = self._asm
         for fold, (low, high) in sums.items():
-            reg = accumulators[fold].reg
-            assert reg is not None
+            value = accumulators[fold]
+            reg = 1 if value.reg is None else value.reg
+            if value.home is not None:
+                asm.vector("vmovups", reg, b=value.home)
             asm.vector("vcvtps2pd", 0, b=reg)
             asm.vector("vaddpd", 0, 0, low)
             asm.vector("vmovups_store", low, b=0)
@@ -254,6 +259,8 @@ class Kernel(Frame):
             asm.vector("vaddpd", 0, 0, high)
             asm.vector("vmovups_store", high, b=0)
             asm.vector("vxorps", reg, reg, reg)
+            if isinstance(value.home, Mem):
+                asm.vector("vmovups_store", value.home, b=reg)
 
     def _upper(self, target: int, reg: int) -> None:
         """The upper half of a vector."""
@@ -277,8 +284,7 @@ class Kernel(Frame):
         wide = "vbroadcastss" if self._kind == "ps" else "vbroadcastsd"
         slot = self._vector_room()
         block.store(slot, block.op(wide, total))
-        taken = () if value.reg is None else tuple(_ACCUMULATORS)
-        self._emit(block, taken)
+        self._emit(block, _ACCUMULATORS)
         self._uniform[fold] = Value(slot)
         if fold in self._around.partial:
             self._add_partial(fold)
@@ -399,6 +405,13 @@ class Kernel(Frame):
                 nothing = meaning.identity(fold.kind, fold.dtype)
                 identity = functions.number(block, nothing)
                 value = block("vblendv", identity, value, block.mask)
+        if into is not None and isinstance(into.home, Mem):
+            if fold.kind == "sum":
+                value = block("vadd", value, Value(into.home))
+            else:
+                value = _EXTREMES[fold.kind](block, Value(into.home), value)
+            block.store(into.home, value, full=True)
+            return
         if into is not None:
             if fold.kind == "sum":
                 block.into(into, "vadd" + self._kind, into, value)

@@ -29,12 +29,10 @@ from gpugrad.kir.space import View
 _ROW_BYTES: Final = 48 << 10
 # Weights of functions, those not listed being 1. What is heavier than _AGAIN is kept.
 WEIGHT: Final = {
-    "exp": 20, "expm1": 22, "log": 30, "log1p": 40, "tanh": 35, "erf": 45, "div": 4,
+    "exp": 20, "expm1": 22, "log": 30, "log1p": 40, "tanh": 25, "erf": 45, "div": 4,
     "sqrt": 5, "rsqrt": 9, "reciprocal": 4,
 }  # fmt: skip
 _AGAIN: Final = 4
-# Accumulators that there are registers for.
-MOST_FOLDS: Final = 4
 
 
 class Refused(Exception):
@@ -169,8 +167,6 @@ class Stages:
                 store.view.shape[self._last] == 1 or not store.view.strides[self._last]
             )
             (stage.scalars if one else stage.stores).append(store)
-        if self.folds_last and any(len(s.folds) > MOST_FOLDS for s in stages):
-            raise Refused(f"more than {MOST_FOLDS} folds at a time")
         return stages
 
     def _kept(self) -> dict[Expr, None]:
