@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gpugrad as gg
-from gpugrad import dtypes
+from gpugrad import config, dtypes
 from gpugrad.backends.numpy.x86 import native
 from gpugrad.backends.numpy.x86.assembler import (
     FORMS,
@@ -53,6 +54,13 @@ pytestmark = pytest.mark.skipif(
 )
 WIDTHS = [width for width in (32, 64) if width <= native.widest()[0]]
 F, D, B = dtypes.float32, dtypes.float64, dtypes.bool_
+
+
+@pytest.fixture(autouse=True)
+def widest_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment asks for, functions and sessions use machine code."""
+    chosen = replace(config.current(), machine_code=None)
+    monkeypatch.setattr(config, "_current", chosen)
 
 
 # --- encodings ------------------------------------------------------------------------
