@@ -33,7 +33,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--gpu", action="store_true", help="measure a GPU, within eight minutes"
     )
     parser.add_argument(
-        "--summary", action="store_true", help="put a table into bench/README.md"
+        "--summary",
+        action="store_true",
+        help="afterwards, put a table into bench/README.md",
     )
     parser.add_argument("--dry", action="store_true", help="keep no files")
     return parser.parse_args(argv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from gpugrad.backends.numpy.x86.stages import WEIGHT, Accumulator, Refused
 from gpugrad.kir.program import Group, Store
 from gpugrad.kir.scalar import Apply, Expr, Reduce, postorder
 from gpugrad.kir.space import Buffer, View
+
+# The address of a buffer that never moves; None for one of the run.
+Locate = Callable[[Buffer], int | None]
 
 # Nanoseconds: an instruction on a vector of 8; work that is worth letting go of
 # Python's lock, and work that is worth sharing.
@@ -60,12 +63,6 @@ class Machined(NamedTuple):
     sums: tuple[Sums, ...]
     portions: np.ndarray | None
     counter: np.ndarray
-
-
-class Locate(Protocol):
-    """The address of a buffer that never moves; None for one of the run."""
-
-    def __call__(self, buffer: Buffer, /) -> int | None: ...
 
 
 def machined(
