@@ -487,6 +487,7 @@ def test_what_has_no_instruction_is_numpy() -> None:
         p = gg.placeholder(gg.float32, [100])
         source = str(gg.explain(gg.sin(p) * p, {p: x}))
         assert "machine code" not in source
+        assert "groups of NumPy calls: 1, for sin" in source
         assert "vaddps" in str(gg.explain(gg.exp(p) + p, {p: x}))
 
 

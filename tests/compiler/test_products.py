@@ -354,14 +354,14 @@ def test_a_barrier_of_parts_of_one_product_is_none() -> None:
 def test_the_weights_of_a_recurrent_layer() -> None:
     """One product for the gradient of the kernel; none for that of the sequence."""
     steps = 7
-    kernel = tf.Variable(np.full((3 + 5, 5), 0.1, np.float32))
-    x = tf.placeholder(tf.float32, [steps, 2, 3])
-    h = tf.zeros([2, 5])
-    for step in range(steps):
-        h = tf.tanh(tf.matmul(tf.concat([x[step], h], 1), kernel))
-    (gradient,) = tf.gradients(tf.reduce_sum(h), [kernel])
-    feed = {x: np.ones((steps, 2, 3), np.float32)}
-    with tf.Session() as session:
+    with tf.Graph().as_default(), tf.Session() as session:
+        kernel = tf.Variable(np.full((3 + 5, 5), 0.1, np.float32))
+        x = tf.placeholder(tf.float32, [steps, 2, 3])
+        h = tf.zeros([2, 5])
+        for step in range(steps):
+            h = tf.tanh(tf.matmul(tf.concat([x[step], h], 1), kernel))
+        (gradient,) = tf.gradients(tf.reduce_sum(h), [kernel])
+        feed = {x: np.ones((steps, 2, 3), np.float32)}
         session.run(tf.global_variables_initializer())
         _, program = lowered(gradient, feed, session)
     compiled = optimize(program)

@@ -39,6 +39,8 @@ class MachineCode:
         self._share_ns = SHARE_NS if share is None else share
         self._threads = settings.num_threads or available()
         self._kernels: list[Machined] = []
+        # How many groups are NumPy calls, by what stands against machine code.
+        self._refused: dict[str, int] = {}
         self.same: dict[int, int] = {}
 
     def write(self, group: Group, numbers: Iterator[int]) -> bool:
@@ -48,7 +50,8 @@ class MachineCode:
         limits = self._share_ns, self._width
         try:
             kernels = machined(group, self._locate, numbers, *limits, self.same)
-        except Refused:
+        except Refused as reason:
+            self._refused[str(reason)] = self._refused.get(str(reason), 0) + 1
             return False
         for kernel in kernels:
             self._call(kernel)
@@ -86,6 +89,8 @@ class MachineCode:
 
     def compile(self, module: Module) -> None:
         """Bind the functions to the names by which they are called."""
+        for reason, count in self._refused.items():
+            module.listings.append(f"# groups of NumPy calls: {count}, for {reason}\n")
         if not self._kernels:
             return
         made = functions([kernel.code for kernel in self._kernels])
